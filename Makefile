@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# mmuscope's build. Every folder is picked up by wildcard: a new test, library
+# or tool file needs no edit here.
+#
+#   make            everything the suite needs, below build/
+#   make check      set up what is missing, the project's own tests, the suite
+#   make lint       shellcheck, clang-format, floors
+#   make clean
+
+CC	?= gcc
+BUILD	?= build
+VERSION	:= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+WARN	:= -Wall -Wextra -Werror
+HOSTCF	:= -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -Ilib -MMD -MP \
+	   -DMMUSCOPE_VERSION='"$(VERSION)"' $(CFLAGS)
+# The guest is built apart from every host flag: no CFLAGS, no host includes.
+GUESTCF	:= -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie \
+	   -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
+	   -fno-asynchronous-unwind-tables -fcf-protection=none \
+	   -fno-tree-loop-distribute-patterns -I. -MMD -MP
+GUESTLD	:= -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
+	   -Wl,--no-warn-rwx-segments
+LIBS	:= -lelf -lz -lpthread
+ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null | head -n 1)),)
+GUESTCF	:= $(filter-out -fno-tree-loop-distribute-patterns,$(GUESTCF))
+endif
+
+lib_c	:= $(wildcard lib/*.c)
+lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o
+LIB	:= $(BUILD)/libmmuscope.a
+
+guest_s	:= $(wildcard guest_code/*.c guest_code/*.S)
+agent64	:= $(BUILD)/guest_code/agent64.elf
+agent32	:= $(BUILD)/guest_code/agent32.elf
+
+tests_c	:= $(wildcard tests/mmu/*.c tests/tdp/*.c tests/shadow/*.c)
+unit_c	:= $(wildcard tests/unit/*.c)
+tests	:= $(tests_c:%.c=$(BUILD)/%)
+unit	:= $(unit_c:%.c=$(BUILD)/%)
+
+tools	:= $(BUILD)/tools/mmurun $(BUILD)/tools/mmusuite $(BUILD)/tools/init
+# programs that the unit tests run, misbehaving on purpose
+fixtures := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/fixtures/*.c))
+
+all: $(tests) $(unit) $(tools) $(fixtures)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(HOSTCF) -c $< -o $@
+
+$(BUILD)/guest_code/64/%.o: guest_code/%.c
+	@mkdir -p $(@D)
+	$(CC) -m64 -mcmodel=small $(GUESTCF) -c $< -o $@
+$(BUILD)/guest_code/64/%.o: guest_code/%.S
+	@mkdir -p $(@D)
+	$(CC) -m64 $(GUESTCF) -c $< -o $@
+$(BUILD)/guest_code/32/%.o: guest_code/%.c
+	@mkdir -p $(@D)
+	$(CC) -m32 -march=i686 $(GUESTCF) -c $< -o $@
+$(BUILD)/guest_code/32/%.o: guest_code/%.S
+	@mkdir -p $(@D)
+	$(CC) -m32 -march=i686 $(GUESTCF) -c $< -o $@
+
+guest_o64 := $(patsubst guest_code/%,$(BUILD)/guest_code/64/%.o,$(basename $(guest_s)))
+guest_o32 := $(patsubst guest_code/%,$(BUILD)/guest_code/32/%.o,$(basename $(guest_s)))
+$(agent64): $(guest_o64) guest_code/guest.lds
+	$(CC) -m64 $(GUESTLD) -Wl,-T,guest_code/guest.lds $(guest_o64) -o $@
+$(agent32): $(guest_o32) guest_code/guest.lds
+	$(CC) -m32 $(GUESTLD) -Wl,-T,guest_code/guest.lds $(guest_o32) -o $@
+
+$(BUILD)/lib/images.o: lib/images.S $(agent64) $(agent32)
+	@mkdir -p $(@D)
+	$(CC) -c -DAGENT64='"$(agent64)"' -DAGENT32='"$(agent32)"' $< -o $@
+
+$(LIB): $(lib_o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
+	$(CC) $(HOSTCF) $< $(LIB) $(LIBS) -o $@
+
+$(BUILD)/tools/mmurun: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/mmurun/*.c)) $(LIB)
+	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
+$(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/mmusuite/*.c)) $(LIB)
+	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
+# the lab's first process: static, so that it runs before any library is there
+$(BUILD)/tools/init: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/init/*.c))
+	$(CC) $(HOSTCF) -static $^ -o $@
+
+check:
+	./tools/check.sh
+
+lint:
+	./tools/lint.sh
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all check lint clean
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

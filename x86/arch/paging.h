@@ -38,12 +38,12 @@
 #define PTE32_ADDR_MASK 0xfffff000ull
 
 /* A page fault's error code, SDM vol. 3 4.7. */
-#define PF_P	BIT(0) /* the translation was present: a protection violation */
-#define PF_W	BIT(1) /* the access was a write */
-#define PF_U	BIT(2) /* the access was made at CPL 3 */
-#define PF_RSVD BIT(3) /* a reserved bit was set in an entry on the path */
-#define PF_F	BIT(4) /* the access was an instruction fetch (NX or SMEP on) */
-#define PF_PK	BIT(5) /* a protection key forbade it */
+#define PFERR_P	BIT(0) /* the translation was present: a protection violation */
+#define PFERR_W	BIT(1) /* the access was a write */
+#define PFERR_U	BIT(2) /* the access was made at CPL 3 */
+#define PFERR_RSVD BIT(3) /* a reserved bit was set in an entry on the path */
+#define PFERR_F	BIT(4) /* the access was an instruction fetch (NX or SMEP on) */
+#define PFERR_PK	BIT(5) /* a protection key forbade it */
 
 enum paging_mode_id { PM_LA57, PM_LA48, PM_PAE, PM_32, PM_NONE, PM_COUNT };
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest programs: functions that run without the host, for loops and sequences
+ * that operations can't express. Started by AGENT_CALL with a number from here;
+ * numbers are never reused.
+ */
+#ifndef GUEST_CODE_PROGRAMS_H
+#define GUEST_CODE_PROGRAMS_H
+
+#include "guest_code/agent_abi.h"
+
+enum guest_program {
+	/*
+	 * Rewrites entries and reads behind them: value times, the 4 KiB entry of
+	 * arg2 gets the frame that the entry of (arg2 + i % 16 pages + 1 page) names, INVLPG,
+	 * and the first word read through it must be that of the frame. Value: rounds that agreed.
+	 */
+	PROGRAM_REMAP_LOOP = 1,
+};
+
+struct guest_cpu;
+
+/* Runs program op->addr; returns enum agent_status and its result in @value. */
+u32 run_program(struct guest_cpu *cpu, const struct agent_op *op, u64 *value);
+
+#endif

@@ -60,7 +60,7 @@ struct test_case {
 	const char *const *variants; /* NULL-terminated: one variant per entry (times modes) */
 	const char *const *fixes;    /* NULL-terminated: commits or CVEs that this case shows */
 	unsigned int meant_for;	     /* MMU_* mask; 0: every kind */
-	unsigned int timeout;	     /* seconds; 0: the run's --timeout (default 30) */
+	unsigned int timeout;	     /* seconds, when more than --timeout (default 30) */
 	bool exclusive;		     /* run alone: it changes state shared by the whole machine */
 	void (*restore)(void); /* puts shared state back when the case was killed; see below */
 };
@@ -164,7 +164,7 @@ void test_cleanup(void (*fn)(void *), void *arg);
 uint64_t test_rand(struct test *t);
 
 /*
- * fork() for use in a case: the new process dies with the one that forked it.
+ * fork() for use in a case: the new process dies with the thread that forked it.
  * Returns as fork() does, except that failure ends the case as an error.
  */
 pid_t test_fork(void);

@@ -8,19 +8,21 @@
 #   make lint       shellcheck, clang-format, floors
 #   make clean
 
-CC	?= gcc
+ifeq ($(origin CC),default)
+CC	:= gcc
+endif
 BUILD	?= build
 VERSION	:= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 WARN	:= -Wall -Wextra -Werror
-HOSTCF	:= -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -Ilib -MMD -MP \
+HOSTCF	:= -std=gnu11 -O2 -g -fno-strict-aliasing $(WARN) -D_GNU_SOURCE -I. -Ilib -MMD -MP \
 	   -DMMUSCOPE_VERSION='"$(VERSION)"' $(CFLAGS)
 # The guest is built apart from every host flag: no CFLAGS, no host includes.
 GUESTCF	:= -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie \
 	   -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
 	   -fno-asynchronous-unwind-tables -fcf-protection=none \
-	   -fno-tree-loop-distribute-patterns -I. -MMD -MP
-GUESTLD	:= -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack \
+	   -fno-tree-loop-distribute-patterns -fno-strict-aliasing -I. -MMD -MP
+GUESTLD	:= -nostdlib -static -Wl,--build-id=none -Wl,-z,noexecstack \
 	   -Wl,--no-warn-rwx-segments
 LIBS	:= -lelf -lz -lpthread
 ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null | head -n 1)),)
@@ -47,6 +49,10 @@ fixtures := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/fixtures/*.c))
 all: $(tests) $(unit) $(tools) $(fixtures)
 
 $(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(HOSTCF) -c $< -o $@
+# for programs of several files, which have the name of their folder
+$(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) -c $< -o $@
 
@@ -80,12 +86,16 @@ $(LIB): $(lib_o)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(HOSTCF) $< $(LIB) $(LIBS) -o $@
 
-$(BUILD)/tools/mmurun: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/mmurun/*.c)) $(LIB)
+$(BUILD)/tools/mmurun: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmurun/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
-$(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/mmusuite/*.c)) $(LIB)
+$(BUILD)/obj/tools/mmurun/options.o: tools/run_tests.help
+$(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmusuite/*.c)) $(LIB)
+	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 # the lab's first process: static, so that it runs before any library is there
-$(BUILD)/tools/init: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/init/*.c))
+$(BUILD)/tools/init: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/init/*.c))
+	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) -static $^ -o $@
 
 check:

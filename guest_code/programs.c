@@ -30,11 +30,53 @@ static u32 remap_loop(struct guest_cpu *cpu, const struct agent_op *op, u64 *val
 	return AGENT_OK;
 }
 
+static u32 probe(const struct agent_op *op, u64 *value)
+{
+	static u64 word[4];
+	struct {
+		u64 pcid, addr;
+	} desc = { 0, 0 };
+	unsigned long out = 0, count = 4;
+	void *to = word;
+
+	switch (op->value) {
+	case PROBE_INT:
+		asm volatile("int $0x1f"); /* present in the IDT, caught like any exception */
+		break;
+	case PROBE_INT3:
+		asm volatile("int3");
+		break;
+	case PROBE_POPCNT:
+		asm volatile("popcnt %1, %0" : "=r"(out) : "r"(0xfful));
+		break;
+	case PROBE_STAC:
+		asm volatile("stac; clac");
+		break;
+	case PROBE_CMPXCHG8B:
+		pte_store((unsigned long)word, 8, 8);
+		out = pte_load((unsigned long)word, 8);
+		break;
+	case PROBE_REP_STOS:
+		asm volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(0x5a) : "memory");
+		out = *(volatile u32 *)word;
+		break;
+	case PROBE_INVPCID:
+		asm volatile("invpcid %1, %0" : : "r"((unsigned long)INVPCID_ALL), "m"(desc));
+		break;
+	default:
+		return AGENT_BAD_OP;
+	}
+	*value = out;
+	return AGENT_OK;
+}
+
 u32 run_program(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 {
 	switch (op->addr) {
 	case PROGRAM_REMAP_LOOP:
 		return remap_loop(cpu, op, value);
+	case PROGRAM_PROBE:
+		return probe(op, value);
 	}
 	return AGENT_BAD_OP;
 }

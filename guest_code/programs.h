@@ -16,6 +16,20 @@ enum guest_program {
 	 * and the first word read through it must be that of the frame. Value: rounds that agreed.
 	 */
 	PROGRAM_REMAP_LOOP = 1,
+	/* Executes instruction value of enum probe_insn, for the host's probe. */
+	PROGRAM_PROBE = 2,
+};
+
+/* Instructions that a partial KVM is known to fail on. */
+enum probe_insn {
+	PROBE_INT, /* INT n through the IDT */
+	PROBE_INT3,
+	PROBE_POPCNT,
+	PROBE_STAC, /* #UD where SMAP is missing, which is fine */
+	PROBE_CMPXCHG8B,
+	PROBE_REP_STOS,
+	PROBE_INVPCID, /* #UD where missing */
+	PROBE_COUNT
 };
 
 struct guest_cpu;

@@ -169,6 +169,12 @@ uint64_t test_rand(struct test *t);
  */
 pid_t test_fork(void);
 
+/*
+ * For a forked process whose fate is not the case's: from here on it is outside
+ * the case, so that a verdict it gives only ends it, with status 1.
+ */
+void test_detach(void);
+
 /* --- requirements and expectations --------------------------------------- */
 
 /*

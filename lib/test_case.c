@@ -146,6 +146,13 @@ static void report_failure(void)
 		run_hooks(&me.on_failure);
 }
 
+void test_detach(void)
+{
+	me.t = NULL;
+	me.cleanup = NULL;
+	me.on_failure = NULL;
+}
+
 /* --- verdicts ------------------------------------------------------------ */
 
 /*

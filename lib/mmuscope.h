@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The one header that tests include: VMs and memslots (vm.h), page tables
+ * (aspace.h), what the guest does (agent.h), counters (stats.h), dirty logs
+ * (dirty.h), host memory (memory.h) and the test framework (test.h).
+ */
+#ifndef LIB_MMUSCOPE_H
+#define LIB_MMUSCOPE_H
+
+#include "agent.h"
+#include "aspace.h"
+#include "dirty.h"
+#include "memory.h"
+#include "probe.h"
+#include "stats.h"
+#include "test.h"
+#include "vm.h"
+
+#endif

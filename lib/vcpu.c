@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Runs vCPUs: registers, KVM_RUN, and the watch over a vCPU that does not come
+ * back. Each batch arms a timer for its own thread; the signal makes KVM_RUN
+ * return (immediate_exit covers the moment before it), and what the vCPU was
+ * doing is reported instead of a hang.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "probe.h"
+#include "test.h"
+#include "vm.h"
+#include "vm_internal.h"
+
+#define STALL_SIGNAL SIGUSR1
+#define CASE_SIGNAL  SIGUSR2 /* the framework: the case's time is nearly up */
+
+static struct vm *live[16];
+
+/* Stops every vCPU of @vm at its next chance; async-signal-safe. */
+static void stall_all(struct vm *vm)
+{
+	u32 i;
+
+	for (i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpu[i];
+
+		v->stalled = 1;
+		v->run->immediate_exit = 1;
+		if (v->timer_tid)
+			syscall(SYS_tgkill, getpid(), v->timer_tid, STALL_SIGNAL);
+	}
+}
+
+static void on_stall(int sig, siginfo_t *info, void *context)
+{
+	struct vcpu *v = info->si_code == SI_TIMER ? info->si_value.sival_ptr : NULL;
+
+	(void)sig;
+	(void)context;
+	if (!v)
+		return;
+	v->stalled = 1;
+	v->run->immediate_exit = 1;
+}
+
+static void on_case_timeout(int sig)
+{
+	size_t i;
+
+	(void)sig;
+	for (i = 0; i < ARRAY_LEN(live); i++)
+		if (live[i])
+			stall_all(live[i]);
+}
+
+void vm_register(struct vm *vm)
+{
+	struct sigaction stall = { .sa_sigaction = on_stall, .sa_flags = SA_SIGINFO };
+	struct sigaction timeout = { .sa_handler = on_case_timeout };
+	size_t i;
+
+	sigaction(STALL_SIGNAL, &stall, NULL);
+	sigaction(CASE_SIGNAL, &timeout, NULL);
+	for (i = 0; i < ARRAY_LEN(live); i++) {
+		if (!live[i]) {
+			live[i] = vm;
+			return;
+		}
+	}
+}
+
+void vm_unregister(struct vm *vm)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(live); i++)
+		if (live[i] == vm)
+			live[i] = NULL;
+}
+
+void vcpu_drop_timer(struct vcpu *v)
+{
+	if (v->timer_made)
+		timer_delete(v->timer);
+	v->timer_made = false;
+}
+
+static void arm_timer(struct vcpu *v)
+{
+	pid_t tid = syscall(SYS_gettid);
+	struct itimerspec when = { .it_value.tv_sec = v->vm->config.run_seconds ?
+							      v->vm->config.run_seconds :
+							      15 };
+
+	if (v->timer_made && v->timer_tid != tid)
+		vcpu_drop_timer(v);
+	if (!v->timer_made) {
+		struct sigevent ev = {
+			.sigev_notify = SIGEV_THREAD_ID,
+			.sigev_signo = STALL_SIGNAL,
+			.sigev_value.sival_ptr = v,
+		};
+
+		ev._sigev_un._tid = tid;
+		if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer))
+			test_error("timer_create: %s", strerror(errno));
+		v->timer_made = true;
+		v->timer_tid = tid;
+	}
+	timer_settime(v->timer, 0, &when, NULL);
+}
+
+static void disarm_timer(struct vcpu *v)
+{
+	struct itimerspec never = { 0 };
+
+	timer_settime(v->timer, 0, &never, NULL);
+}
+
+int __vcpu_run(struct vcpu *v)
+{
+	v->exits++;
+	return __kvm_ioctl(v->fd, KVM_RUN, NULL);
+}
+
+struct kvm_regs vcpu_regs(struct vcpu *v)
+{
+	struct kvm_regs regs;
+
+	vcpu_ioctl(v, KVM_GET_REGS, &regs);
+	return regs;
+}
+
+void vcpu_set_regs(struct vcpu *v, const struct kvm_regs *regs)
+{
+	vcpu_ioctl(v, KVM_SET_REGS, (void *)regs);
+}
+
+struct kvm_sregs vcpu_sregs(struct vcpu *v)
+{
+	struct kvm_sregs sregs;
+
+	vcpu_ioctl(v, KVM_GET_SREGS, &sregs);
+	return sregs;
+}
+
+int __vcpu_set_sregs(struct vcpu *v, const struct kvm_sregs *sregs)
+{
+	return __kvm_ioctl(v->fd, KVM_SET_SREGS, (void *)sregs);
+}
+
+void vcpu_set_sregs(struct vcpu *v, const struct kvm_sregs *sregs)
+{
+	vcpu_ioctl(v, KVM_SET_SREGS, (void *)sregs);
+}
+
+/*
+ * KVM could not execute an instruction. On a KVM that is known to lack some
+ * that is the host's limit; anywhere else it is a finding.
+ */
+static void internal_error(struct vcpu *v)
+{
+	struct kvm_regs r = vcpu_regs(v);
+	char where[128];
+
+	image_symbolise(v->vm->image, r.rip, where, sizeof(where));
+	skip_if_partial(v->vm, true, where);
+	test_fail("vCPU %u: KVM_EXIT_INTERNAL_ERROR, suberror %u, at %s", v->id,
+		  v->run->internal.suberror, where);
+}
+
+static void io_exit(struct vcpu *v, bool *done)
+{
+	struct kvm_run *run = v->run;
+	u32 value = *(u32 *)((u8 *)run + run->io.data_offset);
+
+	switch (run->io.port) {
+	case PORT_DONE:
+		*done = true;
+		return;
+	case PORT_SYNC:
+		if (v->sync) {
+			v->sync(v, value, v->arg);
+			return;
+		}
+		break;
+	case PORT_PANIC: {
+		struct agent_panic *p = &v->mailbox->panic;
+		char where[128];
+
+		test_fail("vCPU %u: guest panic: vector %lu error %#lx cr2 %#lx at %#lx %s", v->id,
+			  p->vector, p->error, p->cr2, p->rip,
+			  image_symbolise(v->vm->image, p->rip, where, sizeof(where)));
+	}
+	case PORT_CHAR:
+		fputc(value & 0xff, stdout);
+		return;
+	}
+	if (v->other_exit && v->other_exit(v, run, v->arg))
+		return;
+	test_fail("vCPU %u: unexpected I/O at port %#x", v->id, run->io.port);
+}
+
+static void handle_exit(struct vcpu *v, bool *done)
+{
+	struct kvm_run *run = v->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		io_exit(v, done);
+		return;
+	case KVM_EXIT_MMIO:
+		v->mmio_exits++;
+		if (v->mmio) {
+			v->mmio(v, run, v->arg);
+			return;
+		}
+		if (v->other_exit && v->other_exit(v, run, v->arg))
+			return;
+		test_fail("vCPU %u: unexpected MMIO %s at gpa %#llx, %u bytes", v->id,
+			  run->mmio.is_write ? "write" : "read", run->mmio.phys_addr,
+			  run->mmio.len);
+	case KVM_EXIT_INTERNAL_ERROR:
+		if (v->other_exit && v->other_exit(v, run, v->arg))
+			return;
+		internal_error(v);
+		return;
+	}
+	if (v->other_exit && v->other_exit(v, run, v->arg))
+		return;
+	if (v->mailbox->magic != AGENT_MAGIC)
+		skip_if_partial(v->vm, false, NULL);
+	test_fail("vCPU %u: unexpected exit %s (%u)", v->id, exit_reason_name(run->exit_reason),
+		  run->exit_reason);
+}
+
+void vcpu_exec(struct vcpu *v)
+{
+	bool done = false;
+	int ret;
+
+	v->mailbox->nr_done = 0;
+	arm_timer(v);
+	while (!done) {
+		ret = __vcpu_run(v);
+		if (v->stalled) {
+			disarm_timer(v);
+			test_fail("vCPU %u did not come back: operation %u of %u was running after %u s",
+				  v->id, v->mailbox->current_op, v->mailbox->nr_ops,
+				  v->vm->config.run_seconds ? v->vm->config.run_seconds : 15);
+		}
+		if (ret == -EINTR || ret == -EAGAIN)
+			continue;
+		if (ret < 0) {
+			if (v->other_exit && v->other_exit(v, v->run, v->arg))
+				continue;
+			test_fail("vCPU %u: KVM_RUN: %s (exit reason %s)", v->id, strerror(-ret),
+				  exit_reason_name(v->run->exit_reason));
+		}
+		handle_exit(v, &done);
+	}
+	disarm_timer(v);
+}
+
+static void *thread_main(void *arg)
+{
+	vcpu_exec(arg);
+	return NULL;
+}
+
+void vcpu_start(struct vcpu *v)
+{
+	int err = pthread_create(&v->thread, NULL, thread_main, v);
+
+	if (err)
+		test_error("thread for vCPU %u: %s", v->id, strerror(err));
+	v->threaded = true;
+}
+
+void vcpu_join(struct vcpu *v)
+{
+	if (v->threaded)
+		pthread_join(v->thread, NULL);
+	v->threaded = false;
+}

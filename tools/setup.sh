@@ -227,7 +227,7 @@ keep_kernel() {
 		cp "$tmp/all/boot/vmlinuz-$version" "$to/boot/" || return 1
 	for dir in arch crypto lib mm virt drivers/block/zram drivers/crypto/ccp; do
 		[ -d "$from/lib/modules/$version/kernel/$dir" ] || continue
-		mkdir -p "$to/lib/modules/$version/kernel/${dir%/*}" &&
+		mkdir -p "$(dirname "$to/lib/modules/$version/kernel/$dir")" &&
 			cp -r "$from/lib/modules/$version/kernel/$dir" \
 				"$to/lib/modules/$version/kernel/$dir" || return 1
 	done

@@ -7,14 +7,15 @@
  * the modules can be read at leisure and a mistake can be reported before a boot.
  *
  *	module NAME.ko [PARAMETERS]	load it from /mmuscope/modules
+ *	try NAME.ko [PARAMETERS]	the same, but do without it if it does not load
  *	env NAME=VALUE			for the program
  *	arg WORD			the program's argument vector, the path first
  *
  * Everything is told on the second serial port (the results channel) as lines
- * "# @lab.KEY VALUE": hello (we are alive), param (every parameter in effect),
- * error (the plan can't be carried out) and exit (the program's status, always the
- * last line). The first serial port stays the kernel's console. The machine
- * is powered off at the end, whatever happened.
+ * "# @lab.KEY VALUE": hello (we are alive), params (all that are in effect), error
+ * (the plan can't be carried out) and exit (the program's status, always the last
+ * line). The first serial port stays the kernel's console. The machine is powered
+ * off at the end, whatever happened.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,7 @@ static int prog_argc;
 /* one line on the channel, in one write so that it can't be torn */
 static void __attribute__((format(printf, 2, 3))) tell(const char *key, const char *fmt, ...)
 {
-	char text[1024], line[1100];
+	char text[4096], line[4200];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -123,7 +124,19 @@ static void open_channel(void)
 	}
 }
 
-static void load_module(char *spec)
+/* A module that only some cases need: they skip, and the console says why. */
+static void __attribute__((format(printf, 1, 2))) do_without(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("init: going on without ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+static void load_module(char *spec, void (*fail)(const char *fmt, ...))
 {
 	char path[512];
 	char *params = strchr(spec, ' ');
@@ -133,12 +146,11 @@ static void load_module(char *spec)
 		*params++ = '\0';
 	snprintf(path, sizeof(path), MODULES "%s", spec);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		give_up("module %s: %s", spec, strerror(errno));
-	if (syscall(SYS_finit_module, fd, params ? params : "", 0) && errno != EEXIST)
-		give_up("module %s%s%s: %s", spec, params ? " " : "", params ? params : "",
-			strerror(errno));
-	close(fd);
+	if (fd < 0 || (syscall(SYS_finit_module, fd, params ? params : "", 0) && errno != EEXIST))
+		fail("module %s%s%s: %s", spec, params ? " " : "", params ? params : "",
+		     strerror(errno));
+	if (fd >= 0)
+		close(fd);
 }
 
 static void read_plan(void)
@@ -154,7 +166,9 @@ static void read_plan(void)
 		if (line[len - 1] == '\n')
 			line[len - 1] = '\0';
 		if (!strncmp(line, "module ", 7)) {
-			load_module(line + 7);
+			load_module(line + 7, give_up);
+		} else if (!strncmp(line, "try ", 4)) {
+			load_module(line + 4, do_without);
 		} else if (!strncmp(line, "env ", 4)) {
 			putenv(strdup(line + 4));
 		} else if (!strncmp(line, "arg ", 4)) {
@@ -171,17 +185,20 @@ static void read_plan(void)
 		give_up(PLAN ": no program");
 }
 
+/* One line for each module: "params kvm tdp_mmu=Y ...". */
 static void tell_params(const char *module)
 {
-	char path[512], value[256];
+	char path[512], value[256], line[4096];
 	struct dirent *entry;
+	size_t len;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/sys/module/%s/parameters", module);
 	dir = opendir(path);
 	if (!dir)
 		return;
-	while ((entry = readdir(dir))) {
+	len = snprintf(line, sizeof(line), "%s", module);
+	while ((entry = readdir(dir)) && len < sizeof(line)) {
 		FILE *f;
 
 		if (entry->d_name[0] == '.')
@@ -191,11 +208,15 @@ static void tell_params(const char *module)
 		f = fopen(path, "re");
 		if (!f)
 			continue;
-		if (fgets(value, sizeof(value), f))
-			tell("param", "%s.%s=%s", module, entry->d_name, value);
+		if (fgets(value, sizeof(value), f)) {
+			value[strcspn(value, "\n")] = '\0';
+			len += snprintf(line + len, sizeof(line) - len, " %s=%s", entry->d_name,
+					value);
+		}
 		fclose(f);
 	}
 	closedir(dir);
+	tell("params", "%s", line);
 }
 
 static void run(void)
@@ -240,6 +261,9 @@ int main(void)
 	putenv("PATH=/mmuscope");
 	putenv("HOME=/tmp");
 	read_plan();
+	if (access("/dev/kvm", R_OK | W_OK))
+		give_up("/dev/kvm: %s after loading the modules (has this kernel KVM, and were its "
+			"modules found?)", strerror(errno));
 	tell_params("kvm");
 	tell_params("kvm_amd");
 	tell_params("kvm_intel");

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The lab's initramfs: a folder of links to what belongs into it, packed by cpio, which
+ * follows them. It is made anew for each boot, which takes a fraction of a
+ * second, so there is no cached part that could be out of date.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/mmurun/proc.h"
+#include "tools/mmurun/run.h"
+
+static const char *const suites[] = { "mmu", "tdp", "shadow" };
+#define NR_SUITES (sizeof(suites) / sizeof(suites[0]))
+
+static void make_parents(char *path)
+{
+	for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		mkdir(path, 0755);
+		*slash = '/';
+	}
+}
+
+/* @inside leads to @target. Twice is once: two programs may need one library. */
+static bool link_to(const char *stage, const char *inside, const char *target)
+{
+	char *real = realpath(target, NULL);
+	char *path = format("%s%s", stage, inside);
+	bool ok;
+
+	make_parents(path);
+	ok = !symlink(real ? real : target, path) || errno == EEXIST;
+	if (!ok)
+		complain("%s: %s", path, strerror(errno));
+	free(path);
+	free(real);
+	return ok;
+}
+
+/* The shared libraries and the loader of programs, at the paths that they look for them. */
+static bool link_libraries(const char *stage, char *const programs[])
+{
+	char *said = proc_output(programs), *save = NULL;
+	bool ok = said;
+
+	for (char *line = said ? strtok_r(said, "\n", &save) : NULL; line && ok;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *path = strstr(line, "=> ");
+
+		/* "PROGRAM:", "libc.so.6 => /lib/... (0x...)", "/lib64/ld-... (0x...)" */
+		if (*line != '\t' && *line != ' ')
+			continue;
+		path = path ? path + 3 : line + strspn(line, " \t");
+		if (!strncmp(path, "not found", 9)) {
+			complain("%s: a library is missing on this machine", line);
+			ok = false;
+		}
+		if (*path != '/')
+			continue;
+		path[strcspn(path, " ")] = '\0';
+		ok = ok && link_to(stage, path, path);
+	}
+	if (!said)
+		complain("ldd failed on the test programs");
+	free(said);
+	return ok;
+}
+
+static bool link_programs(const char *stage)
+{
+	char *programs[1024] = { "ldd" };
+	size_t nr = 1;
+	bool ok = true;
+
+	programs[nr++] = format("%s/tools/mmusuite", build_dir());
+	ok = link_to(stage, "/mmuscope/mmusuite", programs[1]);
+	for (size_t i = 0; i < NR_SUITES && ok; i++) {
+		char *pattern = format("%s/tests/%s/*", build_dir(), suites[i]);
+		glob_t found;
+
+		if (!glob(pattern, 0, NULL, &found)) {
+			for (size_t j = 0; j < found.gl_pathc && ok; j++) {
+				const char *path = found.gl_pathv[j];
+				struct stat st;
+				char *inside;
+
+				if (stat(path, &st) || !S_ISREG(st.st_mode) ||
+				    access(path, X_OK) || nr + 1 >= 1024)
+					continue;
+				inside = format("/mmuscope/tests/%s/%s", suites[i],
+						strrchr(path, '/') + 1);
+				ok = link_to(stage, inside, path);
+				free(inside);
+				programs[nr++] = strdup(path);
+			}
+			globfree(&found);
+		}
+		free(pattern);
+	}
+	ok = ok && link_libraries(stage, programs);
+	for (size_t i = 1; i < nr; i++)
+		free(programs[i]);
+	return ok;
+}
+
+/* A module goes in as it was read: from our own descriptor of the plain file. */
+static bool link_modules(const char *stage, const struct load_plan *plan)
+{
+	bool ok = true;
+
+	for (int i = 0; i < plan->nr && ok; i++) {
+		const struct module *m = plan->load[i].module;
+		char *inside = format("%s/mmuscope/modules/%s.ko", stage, m->name);
+		char *target = format("/proc/%d/fd/%d", getpid(), m->fd);
+
+		make_parents(inside);
+		ok = !symlink(target, inside);
+		if (!ok)
+			complain("%s: %s", inside, strerror(errno));
+		free(inside);
+		free(target);
+	}
+	return ok;
+}
+
+static bool write_plan(struct run *run, const char *stage, const struct load_plan *plan)
+{
+	char *path = format("%s/mmuscope/plan", stage);
+	FILE *f = fopen(path, "we");
+	char **argv;
+	bool ok;
+
+	if (!f) {
+		complain("%s: %s", path, strerror(errno));
+		free(path);
+		return false;
+	}
+	for (int i = 0; i < plan->nr; i++)
+		fprintf(f, "%s %s.ko%s%s\n", plan->load[i].optional ? "try" : "module",
+			plan->load[i].module->name, *plan->load[i].params ? " " : "",
+			plan->load[i].params);
+	fprintf(f, "env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n",
+		run->env->name);
+	argv = suite_argv(run->o, "/mmuscope/mmusuite", "/mmuscope/tests");
+	for (char **arg = argv; *arg; arg++)
+		fprintf(f, "arg %s\n", *arg);
+	free(argv);
+	ok = !ferror(f);
+	ok = !fclose(f) && ok;
+	if (!ok)
+		complain("%s: %s", path, strerror(errno));
+	free(path);
+	return ok;
+}
+
+bool initrd_make(struct run *run, const struct load_plan *plan, const char *path)
+{
+	char *stage = format("%s/stage", run->dir);
+	char *remove[] = { "rm", "-rf", stage, NULL };
+	/* paths come as arguments, so nothing in them is the shell's */
+	char *pack[] = { "sh", "-c", "cd \"$1\" && find . | cpio -o -H newc -L --quiet", "sh",
+			 stage, NULL };
+	static const char *const dirs[] = { "", "/dev", "/proc", "/sys", "/tmp", "/mmuscope" };
+	char *init = format("%s/tools/init", build_dir());
+	int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	bool ok = out >= 0;
+
+	if (!ok)
+		complain("%s: %s", path, strerror(errno));
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]) && ok; i++) {
+		char *dir = format("%s%s", stage, dirs[i]);
+
+		ok = !mkdir(dir, 0755);
+		if (!ok)
+			complain("%s: %s", dir, strerror(errno));
+		free(dir);
+	}
+	ok = ok && link_to(stage, "/init", init) && link_programs(stage) &&
+	     link_modules(stage, plan) && write_plan(run, stage, plan);
+	if (ok && !proc_run(pack, out)) {
+		complain("cpio could not pack the lab's initramfs");
+		ok = false;
+	}
+	if (out >= 0)
+		close(out);
+	proc_run(remove, -1);
+	free(init);
+	free(stage);
+	return ok;
+}

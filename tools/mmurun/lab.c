@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The lab: the kernel under test booted in QEMU. The first serial port is its console and
+ * goes to a file; the second carries the results and is QEMU's stdout, a pipe to here.
+ * What matters is telling the ends apart: see verdict() below.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tools/mmurun/proc.h"
+#include "tools/mmurun/run.h"
+
+/* how long QEMU may take to go away by itself once the kernel has panicked or init is done */
+#define GRACE 5
+
+#define CONSOLE_TAIL 30
+
+struct lab {
+	struct run *run;
+	struct stream stream;
+	pid_t qemu;
+	int channel;
+	int console;
+	bool panicked;
+	char overlap[32]; /* end of the console's last piece: a word may be cut in two */
+	time_t launched;
+	time_t give_up; /* set once QEMU is expected to end */
+	char *timed_out;
+};
+
+static char *lab_path(const struct run *run, const char *name)
+{
+	return format("%s/%s", run->dir, name);
+}
+
+static void write_file(const struct run *run, const char *name, const char *text)
+{
+	char *path = lab_path(run, name);
+	FILE *f = fopen(path, "we");
+
+	if (!f || fputs(text, f) < 0)
+		complain("%s: %m", path);
+	if (f)
+		fclose(f);
+	free(path);
+}
+
+/* A whole file as a string; NULL when it can't be read. */
+static char *read_file(const char *path)
+{
+	char *cat[] = { "cat", (char *)path, NULL };
+
+	return access(path, R_OK) ? NULL : proc_output(cat);
+}
+
+/* The last lines of one of the environment's files, without what a terminal would act on. */
+static char *file_tail(const struct run *run, const char *name)
+{
+	char *path = lab_path(run, name), *text = read_file(path), *start, *clean;
+	int lines = 0;
+
+	free(path);
+	if (!text)
+		return strdup("");
+	clean = text;
+	for (char *c = text; *c; c++)
+		if (*c == '\n' || *c == '\t' || (unsigned char)*c >= ' ')
+			*clean++ = *c;
+	*clean = '\0';
+	for (start = clean; start > text; start--)
+		if (start[-1] == '\n' && start < clean && ++lines == CONSOLE_TAIL)
+			break;
+	memmove(text, start, strlen(start) + 1);
+	return text;
+}
+
+static char **qemu_argv(const struct run *run, const struct load_plan *plan, const char *initrd)
+{
+	const char *program = getenv("MMUSCOPE_QEMU");
+	char *console = format("file,id=console,path=%s/console.log", run->dir);
+	/*
+	 * loglevel=5 shows warnings and worse on the console. panic=-1 with -no-reboot
+	 * ends QEMU at once. The huge pages must be set aside at boot, the large
+	 * one above all.
+	 */
+	char *append = format("console=ttyS0 loglevel=5 panic=-1 hugepagesz=2M hugepages=64 "
+			      "hugepagesz=1G hugepages=1 %s",
+			      plan->cmdline);
+	char *argv[] = {
+		program && *program ? (char *)program : "qemu-system-x86_64",
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "pc,hpet=off",
+		"-accel", run->env->nested ? "kvm" : "tcg,thread=multi",
+		"-cpu", run->env->nested ? "host" : "max",
+		"-smp", "2", "-m", "4096",
+		"-chardev", console, "-serial", "chardev:console",
+		"-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results",
+		"-kernel", run->kernel->image,
+		"-initrd", (char *)initrd,
+		"-append", append,
+		NULL,
+	};
+	char **copy = malloc(sizeof(argv));
+
+	if (!copy)
+		abort();
+	memcpy(copy, argv, sizeof(argv));
+	return copy;
+}
+
+/* Keep what was started in a form that a shell takes. */
+static void keep_command(const struct run *run, char *const argv[])
+{
+	char *text = strdup("");
+
+	for (; *argv; argv++) {
+		char *longer = format("%s%s'%s'", text, *text ? " " : "", *argv);
+
+		free(text);
+		text = longer;
+	}
+	write_file(run, "command", text);
+	free(text);
+}
+
+/* The console is looked at for a panic, for kernels that do not end by themselves then. */
+static void watch_console(struct lab *lab)
+{
+	char piece[sizeof(lab->overlap) + 8192];
+	size_t kept = strlen(lab->overlap);
+	ssize_t len;
+
+	if (lab->console < 0) {
+		char *path = lab_path(lab->run, "console.log");
+
+		lab->console = open(path, O_RDONLY | O_CLOEXEC);
+		free(path);
+	}
+	while (lab->console >= 0) {
+		memcpy(piece, lab->overlap, kept);
+		len = read(lab->console, piece + kept, 8192 - 1);
+		if (len <= 0)
+			return;
+		len += kept;
+		piece[len] = '\0';
+		if (memmem(piece, len, "Kernel panic - not syncing", 26))
+			lab->panicked = true;
+		kept = len < (ssize_t)sizeof(lab->overlap) ? (size_t)len : sizeof(lab->overlap) - 1;
+		memcpy(lab->overlap, piece + len - kept, kept);
+		lab->overlap[kept] = '\0';
+		kept = strlen(lab->overlap);
+	}
+}
+
+/* Seconds without a line after which the kernel counts as hung. */
+static int patience(const struct options *o)
+{
+	return (o->timeout ? o->timeout : 60) * 2 + 20;
+}
+
+/* Is it time to stop waiting for QEMU? */
+static bool out_of_time(struct lab *lab)
+{
+	const struct options *o = lab->run->o;
+
+	if (!lab->give_up && (lab->panicked || lab->stream.lab_exit || lab->stream.lab_error))
+		lab->give_up = now() + GRACE;
+	if (lab->give_up)
+		return now() >= lab->give_up;
+	if (!lab->stream.hello) {
+		if (now() < lab->launched + o->boot_timeout)
+			return false;
+		lab->timed_out = format("no sign of life from init for %d s", o->boot_timeout);
+		return true;
+	}
+	if (now() < lab->stream.last + patience(o))
+		return false;
+	lab->timed_out = format("no line for %d s: it hangs", patience(o));
+	return true;
+}
+
+static void follow(struct lab *lab)
+{
+	struct pollfd pfd = { .fd = lab->channel, .events = POLLIN };
+	char data[16384];
+	ssize_t len;
+
+	while (!interrupted && !out_of_time(lab)) {
+		if (poll(&pfd, 1, 250) > 0) {
+			len = read(lab->channel, data, sizeof(data));
+			if (len < 0 && errno == EINTR)
+				continue;
+			if (len <= 0)
+				return;
+			stream_feed(&lab->stream, data, len);
+		}
+		watch_console(lab);
+	}
+}
+
+/*
+ * How it ended. QEMU's own death says nothing of the kernel. Before init's hello the
+ * kernel did not boot; after it a panic, a reset (QEMU ends, nothing said) or
+ * silence is the kernel's under test. A module that does not load is an environment
+ * that can't tell good from bad: the usual cause is a module of another kernel.
+ */
+static enum exit_code verdict(struct lab *lab, int status, bool killed, char **reason)
+{
+	struct stream *s = &lab->stream;
+
+	if (s->lab_error) {
+		*reason = format("the lab could not be set up: %s", s->lab_error);
+		return EXIT_BROKEN;
+	}
+	if (s->lab_exit) {
+		if (strcmp(s->lab_exit, "0") && strcmp(s->lab_exit, "1") &&
+		    strcmp(s->lab_exit, "4")) {
+			*reason = format("mmusuite ended with %s", s->lab_exit);
+			return EXIT_BROKEN;
+		}
+		if (s->failures)
+			return EXIT_FAILED;
+		if (!strcmp(s->lab_exit, "1")) {
+			*reason = strdup("mmusuite reports a failure, but none was seen");
+			return EXIT_BROKEN;
+		}
+		return s->ran ? EXIT_PASS : EXIT_NOTHING;
+	}
+	if (!killed && (!WIFEXITED(status) || WEXITSTATUS(status))) {
+		*reason = WIFEXITED(status) ?
+				  format("QEMU ended with status %d", WEXITSTATUS(status)) :
+				  format("QEMU was killed by signal %d", WTERMSIG(status));
+		return EXIT_BROKEN;
+	}
+	if (!s->hello) {
+		*reason = format("the kernel did not boot: %s",
+				 lab->panicked	 ? "it panicked" :
+				 lab->timed_out ? lab->timed_out :
+						  "it reset the machine");
+		return EXIT_NO_BOOT;
+	}
+	*reason = format("the kernel died under test: %s", lab->panicked   ? "it panicked" :
+							   lab->timed_out ? lab->timed_out :
+									    "it reset the machine");
+	return EXIT_DIED;
+}
+
+/* What becomes of a case that was running then. */
+static enum verdict broken_off(enum exit_code code, bool hung)
+{
+	if (code == EXIT_INTERRUPTED)
+		return VERDICT_SKIP;
+	if (code == EXIT_DIED)
+		return hung ? VERDICT_TIMEOUT : VERDICT_FAIL;
+	return VERDICT_ERROR;
+}
+
+static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
+{
+	char *errors = lab_path(lab->run, "qemu.log"), *tail = NULL;
+	int err = open(errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	enum exit_code code;
+	bool killed = false;
+	int channel[2], status;
+
+	free(errors);
+	if (pipe2(channel, O_CLOEXEC)) {
+		*reason = format("pipe: %s", strerror(errno));
+		return EXIT_BROKEN;
+	}
+	lab->launched = now();
+	lab->qemu = proc_start(argv, NULL, -1, channel[1], err);
+	close(channel[1]);
+	if (err >= 0)
+		close(err);
+	if (lab->qemu < 0) {
+		*reason = format("%s does not start: %s ('tools/setup.sh lab' installs QEMU)",
+				 argv[0], strerror(errno));
+		close(channel[0]);
+		return EXIT_BROKEN;
+	}
+	lab->channel = channel[0];
+	stream_open(&lab->stream, lab->run);
+	follow(lab);
+	/* out of patience, or interrupted; after a clean end of the stream it goes by itself */
+	if (interrupted || lab->timed_out || lab->give_up) {
+		killed = true;
+		kill(lab->qemu, SIGKILL);
+	}
+	status = proc_wait(lab->qemu);
+	close(channel[0]);
+	watch_console(lab);
+	if (lab->console >= 0)
+		close(lab->console);
+
+	if (interrupted) {
+		*reason = strdup("interrupted");
+		code = EXIT_INTERRUPTED;
+	} else {
+		code = verdict(lab, status, killed, reason);
+	}
+	if (code == EXIT_NO_BOOT || code == EXIT_DIED || (code == EXIT_BROKEN && lab->stream.lab_error))
+		tail = file_tail(lab->run, "console.log");
+	else if (code == EXIT_BROKEN)
+		tail = file_tail(lab->run, "qemu.log");
+	stream_close(&lab->stream, *reason, broken_off(code, lab->timed_out), tail);
+	free(tail);
+	free(lab->timed_out);
+	return code;
+}
+
+enum exit_code lab_run(struct run *run, char **reason)
+{
+	struct lab lab = { .run = run, .console = -1 };
+	char *initrd = lab_path(run, "initrd.cpio");
+	struct load_plan plan;
+	enum exit_code code;
+	char **argv;
+
+	code = kernel_plan(run->kernel, run->env->config, run->env->vendor, &plan);
+	if (code) {
+		*reason = strdup("its modules can't be loaded");
+	} else if (!initrd_make(run, &plan, initrd)) {
+		*reason = strdup("its initramfs could not be made");
+		code = EXIT_BROKEN;
+	} else {
+		argv = qemu_argv(run, &plan, initrd);
+		keep_command(run, argv);
+		write_file(run, "kernel", run->kernel->version);
+		code = boot(&lab, argv, reason);
+		free(argv);
+	}
+	/* megabytes that are made again in no time, unless they are evidence */
+	if (code != EXIT_NO_BOOT)
+		unlink(initrd);
+	load_plan_free(&plan);
+	free(initrd);
+	return code;
+}

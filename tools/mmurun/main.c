@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * mmurun: the outer loop of a test run. It chooses the environments (the host's KVM, the
+ * lab, each with which module parameters), has mmusuite run in one after the other, and
+ * tells what came out. See tools/run_tests.help for what it promises.
+ */
+#include <errno.h>
+#include <glob.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/probe.h"
+#include "tools/mmurun/proc.h"
+#include "tools/mmurun/run.h"
+
+/* host and lab for each configuration */
+#define MAX_ENVS (2 * MAX_CONFIGS)
+
+struct choice {
+	struct env envs[MAX_ENVS];
+	int nr;
+	bool lab; /* one of them is in the lab */
+	char host_note[400]; /* why the host is not used, or not trusted alone */
+};
+
+volatile int interrupted;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+void complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("mmurun: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+char *format(const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	return text;
+}
+
+const char *build_dir(void)
+{
+	static char dir[PATH_MAX];
+	ssize_t len;
+
+	if (!*dir) {
+		len = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+		dir[len > 0 ? len : 0] = '\0';
+		/* BUILD/tools/mmurun */
+		dirname(dirname(dir));
+	}
+	return dir;
+}
+
+enum exit_code exit_worse(enum exit_code a, enum exit_code b)
+{
+	static const enum exit_code order[] = {
+		EXIT_NOTHING, EXIT_PASS,   EXIT_FAILED,	     EXIT_NO_BOOT,
+		EXIT_DIED,    EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE,
+	};
+	enum exit_code worse = a;
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		if (order[i] == a || order[i] == b)
+			worse = order[i];
+	return worse;
+}
+
+char **suite_argv(const struct options *o, char *suite, char *tests)
+{
+	size_t globs = 0, nr = 0;
+	char **argv;
+
+	while (o->globs[globs])
+		globs++;
+	argv = calloc(globs + 12, sizeof(*argv));
+	if (!argv)
+		abort();
+	argv[nr++] = suite;
+	argv[nr++] = "--tests";
+	argv[nr++] = tests;
+	if (o->jobs) {
+		argv[nr++] = "--jobs";
+		argv[nr++] = format("%d", o->jobs);
+	}
+	if (o->timeout) {
+		argv[nr++] = "--timeout";
+		argv[nr++] = format("%d", o->timeout);
+	}
+	argv[nr++] = "--seed";
+	argv[nr++] = format("%llu", (unsigned long long)o->seed);
+	for (char **glob = o->globs; *glob; glob++)
+		argv[nr++] = *glob;
+	return argv;
+}
+
+/* @word as a shell reads it back, with a space before it */
+static char *add_word(char *command, const char *word)
+{
+	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789_-./=,+:@%";
+	const char *quote = word[strspn(word, safe)] || !*word ? "'" : "";
+	char *longer = format("%s %s%s%s", command, quote, word, quote);
+
+	free(command);
+	return longer;
+}
+
+char *rerun_command(const struct run *run, const char *name)
+{
+	const struct options *o = run->o;
+	char *command = strdup("./run_tests.sh"), number[32];
+	const struct {
+		const char *option, *value;
+	} words[] = {
+		{ run->env->lab ? "--vm" : "--host", "" },
+		{ "--kernel", o->kernel },
+		{ "--modules", o->modules },
+		{ "--config", *run->env->config ? run->env->config : NULL },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!words[i].value)
+			continue;
+		command = add_word(command, words[i].option);
+		if (*words[i].value)
+			command = add_word(command, words[i].value);
+	}
+	if (o->timeout) {
+		snprintf(number, sizeof(number), "%d", o->timeout);
+		command = add_word(add_word(command, "--timeout"), number);
+	}
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)o->seed);
+	command = add_word(add_word(command, "--seed"), number);
+	/* a failure of the environment itself is nobody's case */
+	return strcmp(name, run->env->name) ? add_word(command, name) : command;
+}
+
+static struct env *add_env(struct choice *c, bool lab, const char *config)
+{
+	struct env *env = &c->envs[c->nr++];
+
+	*env = (struct env){ .lab = lab, .config = config };
+	env->name = format("kvm.%s%s%s", lab ? "lab" : "host", *config ? "." : "", config);
+	c->lab |= lab;
+	return env;
+}
+
+/* Where to run: what was asked for, else the host, and the lab unless the host's KVM is whole. */
+static void choose(const struct options *o, struct choice *c)
+{
+	static const char *const lab_default[] = { "npt=1", "npt=0" };
+	bool want_host = o->where != WHERE_LAB, want_lab = o->where != WHERE_HOST;
+	struct kvm_probe probe = { 0 };
+
+	*c = (struct choice){ 0 };
+	if (o->where == WHERE_AUTO) {
+		kvm_probe(&probe);
+		want_host = probe.usable;
+		want_lab = !probe.full;
+		if (!probe.full)
+			snprintf(c->host_note, sizeof(c->host_note), "/dev/kvm: %s: %s",
+				 probe.reason, probe.usable ? "the lab is used as well" :
+							      "the lab is used instead");
+	}
+	for (int i = 0; want_host && i < (o->nr_configs ? o->nr_configs : 1); i++)
+		add_env(c, false, o->nr_configs ? o->configs[i] : "");
+	if (want_lab && o->nr_configs)
+		for (int i = 0; i < o->nr_configs; i++)
+			add_env(c, true, o->configs[i]);
+	else if (want_lab)
+		for (int i = 0; i < 2; i++)
+			add_env(c, true, lab_default[i]);
+}
+
+/*
+ * Which CPU the lab gives its kernel, and that every configuration can be loaded. TCG
+ * has AMD's virtualisation only; the host's KVM nests that of its own CPU.
+ */
+static enum exit_code prepare_lab(struct choice *c, struct kernel *kernel)
+{
+	struct kvm_probe probe = { 0 };
+	bool nested_amd, nested_intel;
+
+	kvm_probe(&probe);
+	nested_amd = probe.full && host_nests(VENDOR_AMD);
+	nested_intel = probe.full && host_nests(VENDOR_INTEL);
+	for (int i = 0; i < c->nr; i++) {
+		struct env *env = &c->envs[i];
+		struct load_plan plan;
+		enum exit_code code;
+
+		if (!env->lab)
+			continue;
+		if (kernel_config_needs(kernel, env->config, VENDOR_INTEL)) {
+			if (!nested_intel) {
+				complain("--config %s: only kvm_intel has that, and VMX needs an "
+					 "Intel host whose KVM nests it; QEMU alone emulates AMD",
+					 env->config);
+				return EXIT_USAGE;
+			}
+			env->vendor = VENDOR_INTEL;
+			env->nested = true;
+		} else {
+			env->nested = nested_amd;
+		}
+		code = kernel_plan(kernel, env->config, env->vendor, &plan);
+		load_plan_free(&plan);
+		if (code)
+			return code;
+	}
+	return EXIT_PASS;
+}
+
+/* What would be started, without starting it. */
+static void print_plans(struct choice *c, struct kernel *kernel)
+{
+	for (int i = 0; i < c->nr; i++) {
+		const struct env *env = &c->envs[i];
+		struct load_plan plan;
+
+		printf("%s\n", env->name);
+		if (!env->lab)
+			continue;
+		printf("  kernel %s %s\n", kernel->version, kernel->image);
+		printf("  cpu %s\n", env->nested ? "host, nested" : "max, emulated");
+		if (!kernel_plan(kernel, env->config, env->vendor, &plan)) {
+			for (int j = 0; j < plan.nr; j++)
+				printf("  load %s%s%s from %s\n", plan.load[j].module->name,
+				       *plan.load[j].params ? " " : "", plan.load[j].params,
+				       plan.load[j].module->path);
+			if (*plan.cmdline)
+				printf("  command line %s\n", plan.cmdline);
+		}
+		load_plan_free(&plan);
+	}
+}
+
+/* Names of the cases that match, to print or only to count. Returns how many, -1 on failure. */
+static int list_cases(const struct options *o, bool print)
+{
+	char *pattern = format("%s/tests/{mmu,tdp,shadow}/*", build_dir());
+	int nr = 0;
+	glob_t found;
+
+	if (!glob(pattern, GLOB_BRACE, NULL, &found)) {
+		for (size_t i = 0; i < found.gl_pathc && nr >= 0; i++) {
+			char *argv[256] = { found.gl_pathv[i], "--list" }, *names;
+			struct stat st;
+			int n = 2;
+
+			if (stat(argv[0], &st) || !S_ISREG(st.st_mode) || access(argv[0], X_OK))
+				continue;
+			for (char **glob = o->globs; *glob && n < 255; glob++)
+				argv[n++] = *glob;
+			names = proc_output(argv);
+			if (!names) /* none of its cases matches, or it can't say */
+				continue;
+			for (char *c = names; *c; c++)
+				nr += *c == '\n';
+			if (print)
+				fputs(names, stdout);
+			free(names);
+		}
+		globfree(&found);
+	}
+	free(pattern);
+	if (!nr)
+		complain(*o->globs ? "no case matches '%s': see --list" : "there are no cases%s",
+			 *o->globs ? *o->globs : "");
+	return nr;
+}
+
+/* The output directory, with "latest" beside it when its name is ours to choose. */
+static char *make_output(const struct options *o)
+{
+	char stamp[32], *dir, *link, *path;
+	time_t at = time(NULL);
+
+	if (o->output) {
+		path = format("%s/", o->output);
+		for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
+			*slash = '\0';
+			if (mkdir(path, 0755) && errno != EEXIST) {
+				complain("--output %s: %s: %s", o->output, path, strerror(errno));
+				free(path);
+				return NULL;
+			}
+			*slash = '/';
+		}
+		free(path);
+		return realpath(o->output, NULL);
+	}
+	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", localtime(&at));
+	dir = format("out/%s-%d", stamp, getpid());
+	if ((mkdir("out", 0755) && errno != EEXIST) || mkdir(dir, 0755)) {
+		complain("%s: %s: give a folder with --output", dir, strerror(errno));
+		free(dir);
+		return NULL;
+	}
+	/* by a rename, so that there always is one, whoever else runs */
+	link = format("out/.latest-%d", getpid());
+	if (!symlink(dir + strlen("out/"), link) && rename(link, "out/latest"))
+		unlink(link);
+	free(link);
+	return dir;
+}
+
+static enum exit_code run_env(const struct options *o, const struct env *env,
+			      struct report *report, struct kernel *kernel, const char *dir)
+{
+	struct run run = { .o = o, .env = env, .report = report, .kernel = kernel };
+	enum exit_code code = EXIT_BROKEN;
+	char *reason = NULL;
+
+	run.dir = format("%s/%s", dir, env->name);
+	report_env_start(report, env->name);
+	if (!env->lab)
+		reason = host_config_mismatch(env->config);
+	if (reason) {
+		code = EXIT_NOTHING;
+	} else if (mkdir(run.dir, 0755) && errno != EEXIST) {
+		reason = format("%s: %s", run.dir, strerror(errno));
+	} else {
+		code = env->lab ? lab_run(&run, &reason) : host_run(&run, &reason);
+	}
+	report_env_end(report, code, reason);
+	free(reason);
+	free(run.dir);
+	return code;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &act, NULL);
+	/* a reader that went away ends the output, not the run's cleaning up */
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int main(int argc, char **argv)
+{
+	enum exit_code code, worst = EXIT_NOTHING;
+	struct options o;
+	struct choice choice;
+	struct kernel kernel = { 0 };
+	struct report report;
+	char *dir;
+
+	code = options_parse(&o, argc, argv);
+	if (code)
+		return code;
+	if (o.list && o.print_needs)
+		return EXIT_PASS;
+	if (o.list)
+		return list_cases(&o, true) > 0 ? EXIT_PASS : EXIT_NOTHING;
+	if (!strcmp(o.engine, "intree")) {
+		complain("--engine intree: not built into this version; kvm is");
+		return EXIT_NOTHING;
+	}
+	choose(&o, &choice);
+	if (o.print_needs) {
+		if (choice.lab)
+			puts(o.kernel ? "lab" : "lab kernel");
+		return EXIT_PASS;
+	}
+	if (choice.lab) {
+		code = kernel_open(&kernel, &o);
+		if (!code)
+			code = prepare_lab(&choice, &kernel);
+		if (code)
+			return code;
+	}
+	if (o.dry_run) {
+		print_plans(&choice, &kernel);
+		return EXIT_PASS;
+	}
+	if (list_cases(&o, false) <= 0)
+		return EXIT_NOTHING;
+	if (!o.have_seed && getrandom(&o.seed, 4, 0) != 4)
+		o.seed = time(NULL);
+	catch_signals();
+	dir = make_output(&o);
+	if (!dir || !report_open(&report, o.format, dir, choice.nr))
+		return EXIT_BROKEN;
+	if (*choice.host_note)
+		report_note(&report, "%s", choice.host_note);
+	report_note(&report, "seed %llu", (unsigned long long)o.seed);
+	for (int i = 0; i < choice.nr && !interrupted; i++)
+		worst = exit_worse(worst,
+				   run_env(&o, &choice.envs[i], &report, &kernel, dir));
+	report_close(&report);
+	free(dir);
+	return interrupted ? EXIT_INTERRUPTED : worst;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An environment to run the suite in (engine, host or lab, module parameters), and the
+ * stream of KTAP that mmusuite sends from there.
+ */
+#ifndef TOOLS_MMURUN_RUN_H
+#define TOOLS_MMURUN_RUN_H
+
+#include <stdio.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "lib/ktap.h"
+#include "tools/mmurun/modules.h"
+#include "tools/mmurun/report.h"
+
+struct env {
+	char *name; /* "kvm.host", "kvm.lab.npt=0" */
+	bool lab;
+	const char *config; /* "k=v,k=v", may be empty */
+	enum vendor vendor; /* of the CPU that the lab emulates */
+	bool nested;	    /* QEMU runs on the host's KVM */
+};
+
+/* All that running an environment needs. */
+struct run {
+	const struct options *o;
+	const struct env *env;
+	struct report *report;
+	struct kernel *kernel; /* the lab's */
+	char *dir;	       /* the environment's own folder of the output */
+};
+
+#define STREAM_LEVELS 8
+
+struct stream {
+	struct run *run;
+	FILE *raw; /* DIR/results.ktap: the bytes as they came */
+	struct ktap_splitter splitter;
+	unsigned int nr[STREAM_LEVELS]; /* results seen since the level's last parent */
+	bool failed[STREAM_LEVELS];	/* a case failed there or below since then */
+	char *subtest[STREAM_LEVELS];
+	char **running; /* cases started and not ended, in order */
+	unsigned int *running_level;
+	size_t nr_running;
+	char *text; /* what came since the last result: the next one's output */
+	size_t text_len, text_room;
+	time_t last; /* CLOCK_MONOTONIC seconds of the last line */
+	unsigned int ran, failures;
+	/* what the lab's init has told */
+	bool hello;
+	char *lab_error, *lab_exit;
+};
+
+void stream_open(struct stream *s, struct run *run);
+void stream_feed(struct stream *s, const char *data, size_t len);
+
+/*
+ * The stream has ended. With a @why, it ended before its time: the cases that were
+ * running get @verdict with that reason and @detail (lines, may be NULL), or the
+ * environment itself when none was (unless it is a skip).
+ */
+void stream_close(struct stream *s, const char *why, enum verdict verdict, const char *detail);
+
+/* mmusuite's command line in an environment: NULL-terminated, free() the array only. */
+char **suite_argv(const struct options *o, char *suite, char *tests);
+
+/* The command that runs one case again in this environment; free() it. */
+char *rerun_command(const struct run *run, const char *name);
+
+/* Run the suite there. *reason is set, to free(), unless it ended in order. */
+enum exit_code host_run(struct run *run, char **reason);
+enum exit_code lab_run(struct run *run, char **reason);
+
+/* Why the host's modules are not as the config asks, to free(); NULL when they are. */
+char *host_config_mismatch(const char *config);
+
+/* True when the host's KVM offers a nested hypervisor of that vendor. */
+bool host_nests(enum vendor vendor);
+
+/*
+ * Put init, the suite and the plan's modules into an initramfs at @path. Returns
+ * false after a message.
+ */
+bool initrd_make(struct run *run, const struct load_plan *plan, const char *path);
+
+/* Set by SIGINT, SIGTERM and SIGHUP. */
+extern volatile int interrupted;
+
+/* Seconds of CLOCK_MONOTONIC. */
+time_t now(void);
+
+#endif

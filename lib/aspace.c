@@ -144,6 +144,18 @@ static void map_system(const struct aspace *as)
 	}
 }
 
+/*
+ * PAE's four PDPTEs are registers, loaded with CR3 (SDM vol. 3 4.4.1): one that
+ * is added later does not exist for the processor. So all are there from the start.
+ */
+static void fill_pdpt(const struct aspace *as)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		aspace_make_tables(as, (gva_t)i << 30, 2);
+}
+
 struct aspace aspace_create(struct vm *vm)
 {
 	const struct paging_mode *m = vm->mode;
@@ -156,11 +168,15 @@ struct aspace aspace_create(struct vm *vm)
 	if (!vm->system_table) {
 		map_system(&as);
 		vm->system_table = as.root;
+		if (m->id == PM_PAE)
+			fill_pdpt(&as);
 		return as;
 	}
 	shared = m->id == PM_32 ? VM_SYSTEM_SIZE / SZ_4M : 1;
 	for (i = 0; i < shared; i++)
 		store_entry(vm, m, as.root + i * m->pte_size,
 			    load_entry(vm, m, vm->system_table + i * m->pte_size));
+	if (m->id == PM_PAE)
+		fill_pdpt(&as);
 	return as;
 }

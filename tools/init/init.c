@@ -90,13 +90,13 @@ static void mount_all(void)
 	static const struct {
 		const char *type, *where, *data;
 	} mounts[] = {
-		{ "proc", "/proc", NULL },
-		{ "sysfs", "/sys", NULL },
-		{ "tmpfs", "/tmp", "mode=1777" },
-		{ "tmpfs", "/dev/shm", "mode=1777" },
-		{ "hugetlbfs", "/dev/hugepages", NULL },
-		{ "debugfs", "/sys/kernel/debug", NULL },
-		{ "tracefs", "/sys/kernel/tracing", NULL },
+		{"proc", "/proc", NULL},
+		{"sysfs", "/sys", NULL},
+		{"tmpfs", "/tmp", "mode=1777"},
+		{"tmpfs", "/dev/shm", "mode=1777"},
+		{"hugetlbfs", "/dev/hugepages", NULL},
+		{"debugfs", "/sys/kernel/debug", NULL},
+		{"tracefs", "/sys/kernel/tracing", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
@@ -203,8 +203,7 @@ static void tell_params(const char *module)
 
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s", module,
-			 entry->d_name);
+		snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s", module, entry->d_name);
 		f = fopen(path, "re");
 		if (!f)
 			continue;
@@ -248,7 +247,8 @@ int main(void)
 	struct utsname uts;
 
 	if (getpid() != 1) {
-		fprintf(stderr, "init: the lab's first process; mmurun boots it, see docs/lab.md\n");
+		fprintf(stderr,
+			"init: the lab's first process; mmurun boots it, see docs/lab.md\n");
 		return 2;
 	}
 	/* the kernel has mounted nothing for an initramfs's init: no /dev, no ports */
@@ -263,7 +263,8 @@ int main(void)
 	read_plan();
 	if (access("/dev/kvm", R_OK | W_OK))
 		give_up("/dev/kvm: %s after loading the modules (has this kernel KVM, and were its "
-			"modules found?)", strerror(errno));
+			"modules found?)",
+			strerror(errno));
 	tell_params("kvm");
 	tell_params("kvm_amd");
 	tell_params("kvm_intel");

@@ -35,7 +35,7 @@ static bool read_line(const char *path, char *line, int size)
 /* The value in effect of a KVM module's parameter, and which module has it. */
 static bool host_param(const char *name, size_t len, const char **module, char *value, int size)
 {
-	static const char *const modules[] = { "kvm", "kvm_amd", "kvm_intel" };
+	static const char *const modules[] = {"kvm", "kvm_amd", "kvm_intel"};
 
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
 		char *path = format("/sys/module/%s/parameters/%.*s", modules[i], (int)len, name);
@@ -73,7 +73,8 @@ char *host_config_mismatch(const char *config)
 				      p);
 		if (!same_value(p + name + 1, len - name - 1, value))
 			return format("the host runs with %s.%.*s=%s: reload %s with %.*s, or use "
-				      "--vm", module, (int)name, p, value, module, (int)len, p);
+				      "--vm",
+				      module, (int)name, p, value, module, (int)len, p);
 		p += len + (p[len] == ',');
 	}
 	return NULL;
@@ -81,18 +82,17 @@ char *host_config_mismatch(const char *config)
 
 bool host_nests(enum vendor vendor)
 {
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[256];
-	} cpuid = { .head.nent = 256 };
+	const unsigned int nent = 256;
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + nent * sizeof(cpuid->entries[0]));
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	bool found = false;
 
-	if (kvm < 0)
-		return false;
-	if (!ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid)) {
-		for (unsigned int i = 0; i < cpuid.head.nent; i++) {
-			const struct kvm_cpuid_entry2 *e = &cpuid.head.entries[i];
+	if (cpuid && kvm >= 0) {
+		cpuid->nent = nent;
+		if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid))
+			cpuid->nent = 0;
+		for (unsigned int i = 0; i < cpuid->nent; i++) {
+			const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
 			if (vendor == VENDOR_AMD && e->function == 0x80000001)
 				found |= e->ecx >> 2 & 1; /* SVM */
@@ -100,7 +100,9 @@ bool host_nests(enum vendor vendor)
 				found |= e->ecx >> 5 & 1; /* VMX */
 		}
 	}
-	close(kvm);
+	if (kvm >= 0)
+		close(kvm);
+	free(cpuid);
 	return found;
 }
 
@@ -155,11 +157,11 @@ enum exit_code host_run(struct run *run, char **reason)
 	char *tests = format("%s/tests", build_dir());
 	char *log = format("%s/console.log", run->dir);
 	char *env_name = format("MMUSCOPE_ENV=%s", run->env->name);
-	char *env[] = { env_name, "MMUSCOPE_ENGINE=kvm", NULL };
-	char **argv = suite_argv(run->o, suite, tests);
+	char *env[] = {env_name, "MMUSCOPE_ENGINE=kvm", NULL};
+	char **argv = suite_argv(run->o, run->env->kind, suite, tests);
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	int patience = (run->o->timeout ? run->o->timeout : 60) * 2 + 20;
-	int channel[2] = { -1, -1 }, status = 0;
+	int limit = patience(run->o);
+	int channel[2] = {-1, -1}, status = 0;
 	enum exit_code code = EXIT_BROKEN;
 	bool ended = false;
 	struct stream s;
@@ -177,11 +179,11 @@ enum exit_code host_run(struct run *run, char **reason)
 	}
 	stream_open(&s, run);
 	while (!interrupted && !ended) {
-		struct pollfd pfd = { .fd = channel[0], .events = POLLIN };
+		struct pollfd pfd = {.fd = channel[0], .events = POLLIN};
 		char data[16384];
 		ssize_t len;
 
-		ended = now() > s.last + patience;
+		ended = now() > s.last + limit;
 		if (poll(&pfd, 1, 1000) <= 0)
 			continue;
 		len = read(channel[0], data, sizeof(data));
@@ -193,9 +195,9 @@ enum exit_code host_run(struct run *run, char **reason)
 	status = interrupted || ended ? end_suite(pid) : proc_wait(pid);
 	code = verdict(&s, status, ended, reason);
 	stream_close(&s, *reason,
-		     code == EXIT_INTERRUPTED ? VERDICT_SKIP :
-		     code == EXIT_DIED	      ? VERDICT_TIMEOUT :
-						VERDICT_ERROR,
+		     code == EXIT_INTERRUPTED ? VERDICT_SKIP
+		     : code == EXIT_DIED      ? VERDICT_TIMEOUT
+					      : VERDICT_ERROR,
 		     NULL);
 out:
 	if (channel[0] >= 0)

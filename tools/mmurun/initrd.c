@@ -15,7 +15,7 @@
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
-static const char *const suites[] = { "mmu", "tdp", "shadow" };
+static const char *const suites[] = {"mmu", "tdp", "shadow"};
 #define NR_SUITES (sizeof(suites) / sizeof(suites[0]))
 
 static void make_parents(char *path)
@@ -74,7 +74,7 @@ static bool link_libraries(const char *stage, char *const programs[])
 
 static bool link_programs(const char *stage)
 {
-	char *programs[1024] = { "ldd" };
+	char *programs[1024] = {"ldd"};
 	size_t nr = 1;
 	bool ok = true;
 
@@ -90,8 +90,8 @@ static bool link_programs(const char *stage)
 				struct stat st;
 				char *inside;
 
-				if (stat(path, &st) || !S_ISREG(st.st_mode) ||
-				    access(path, X_OK) || nr + 1 >= 1024)
+				if (stat(path, &st) || !S_ISREG(st.st_mode) || access(path, X_OK) ||
+				    nr + 1 >= 1024)
 					continue;
 				inside = format("/mmuscope/tests/%s/%s", suites[i],
 						strrchr(path, '/') + 1);
@@ -147,7 +147,7 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 			plan->load[i].params);
 	fprintf(f, "env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n",
 		run->env->name);
-	argv = suite_argv(run->o, "/mmuscope/mmusuite", "/mmuscope/tests");
+	argv = suite_argv(run->o, ENV_LAB, "/mmuscope/mmusuite", "/mmuscope/tests");
 	for (char **arg = argv; *arg; arg++)
 		fprintf(f, "arg %s\n", *arg);
 	free(argv);
@@ -162,11 +162,11 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 bool initrd_make(struct run *run, const struct load_plan *plan, const char *path)
 {
 	char *stage = format("%s/stage", run->dir);
-	char *remove[] = { "rm", "-rf", stage, NULL };
+	char *remove[] = {"rm", "-rf", stage, NULL};
 	/* paths come as arguments, so nothing in them is the shell's */
-	char *pack[] = { "sh", "-c", "cd \"$1\" && find . | cpio -o -H newc -L --quiet", "sh",
-			 stage, NULL };
-	static const char *const dirs[] = { "", "/dev", "/proc", "/sys", "/tmp", "/mmuscope" };
+	char *pack[] = {"sh", "-c",  "cd \"$1\" && find . | cpio -o -H newc -L --quiet",
+			"sh", stage, NULL};
+	static const char *const dirs[] = {"", "/dev", "/proc", "/sys", "/tmp", "/mmuscope"};
 	char *init = format("%s/tools/init", build_dir());
 	int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	bool ok = out >= 0;

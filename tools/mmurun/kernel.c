@@ -118,7 +118,7 @@ static char *modules_of(const char *image, const char *version)
 /* Remember every module below @dir whose name starts with @prefix; false when there is none. */
 static bool index_modules(struct kernel *k, const char *dir, const char *prefix)
 {
-	char *roots[] = { (char *)dir, NULL };
+	char *roots[] = {(char *)dir, NULL};
 	FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
 	size_t before = k->nr_files;
 	FTSENT *entry;
@@ -131,8 +131,7 @@ static bool index_modules(struct kernel *k, const char *dir, const char *prefix)
 		    strncmp(entry->fts_name, prefix, strlen(prefix)))
 			continue;
 		/* what kbuild leaves beside a module is not one: kvm.ko.cmd */
-		if (ko[3] && strcmp(ko, ".ko.xz") && strcmp(ko, ".ko.zst") &&
-		    strcmp(ko, ".ko.gz"))
+		if (ko[3] && strcmp(ko, ".ko.xz") && strcmp(ko, ".ko.zst") && strcmp(ko, ".ko.gz"))
 			continue;
 		more = realloc(k->files, (k->nr_files + 1) * sizeof(*more));
 		if (!more)
@@ -169,7 +168,8 @@ static enum exit_code open_tree(struct kernel *k, const char *dir)
 		return EXIT_PASS;
 	}
 	complain("--kernel %s: no arch/x86/boot/bzImage in it: build the tree with "
-		 "'make bzImage modules'", dir);
+		 "'make bzImage modules'",
+		 dir);
 	return EXIT_USAGE;
 }
 
@@ -180,7 +180,8 @@ static enum exit_code open_image(struct kernel *k, const char *path)
 	k->version = image_version(path);
 	if (!k->version) {
 		complain("--kernel %s: not a bzImage: give /boot/vmlinuz-VERSION, a tree's "
-			 "arch/x86/boot/bzImage (not vmlinux), or the tree", path);
+			 "arch/x86/boot/bzImage (not vmlinux), or the tree",
+			 path);
 		return EXIT_USAGE;
 	}
 	k->image = strdup(path);
@@ -204,14 +205,15 @@ enum exit_code kernel_open(struct kernel *k, const struct options *o)
 	enum exit_code ret = EXIT_PASS;
 	char *cache = NULL, *image;
 
-	*k = (struct kernel){ 0 };
+	*k = (struct kernel){0};
 	if (o->kernel) {
 		ret = is_dir(o->kernel) ? open_tree(k, o->kernel) : open_image(k, o->kernel);
 	} else {
 		image = cached_image(&cache);
 		if (!image) {
 			complain("no kernel in %s: 'tools/setup.sh kernel' fetches one, or give "
-				 "one with --kernel", cache);
+				 "one with --kernel",
+				 cache);
 			ret = EXIT_BROKEN;
 		} else {
 			ret = open_image(k, image);
@@ -224,7 +226,8 @@ enum exit_code kernel_open(struct kernel *k, const struct options *o)
 	/* what comes first is found first */
 	if (o->modules && !index_modules(k, o->modules, "kvm")) {
 		complain("--modules %s: no kvm*.ko in it or below: build them with "
-			 "'make M=arch/x86/kvm modules'", o->modules);
+			 "'make M=arch/x86/kvm modules'",
+			 o->modules);
 		return EXIT_USAGE;
 	}
 	if (k->tree)

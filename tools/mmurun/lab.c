@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/kmsg.h"
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
@@ -53,7 +54,7 @@ static void write_file(const struct run *run, const char *name, const char *text
 /* A whole file as a string; NULL when it can't be read. */
 static char *read_file(const char *path)
 {
-	char *cat[] = { "cat", (char *)path, NULL };
+	char *cat[] = {"cat", (char *)path, NULL};
 
 	return access(path, R_OK) ? NULL : proc_output(cat);
 }
@@ -93,16 +94,35 @@ static char **qemu_argv(const struct run *run, const struct load_plan *plan, con
 			      plan->cmdline);
 	char *argv[] = {
 		program && *program ? (char *)program : "qemu-system-x86_64",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "pc,hpet=off",
-		"-accel", run->env->nested ? "kvm" : "tcg,thread=multi",
-		"-cpu", run->env->nested ? "host" : "max",
-		"-smp", "2", "-m", "4096",
-		"-chardev", console, "-serial", "chardev:console",
-		"-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results",
-		"-kernel", run->kernel->image,
-		"-initrd", (char *)initrd,
-		"-append", append,
+		"-nodefaults",
+		"-no-user-config",
+		"-display",
+		"none",
+		"-no-reboot",
+		"-machine",
+		"pc,hpet=off",
+		"-accel",
+		run->env->nested ? "kvm" : "tcg,thread=multi",
+		"-cpu",
+		run->env->nested ? "host" : "max",
+		"-smp",
+		"2",
+		"-m",
+		"4096",
+		"-chardev",
+		console,
+		"-serial",
+		"chardev:console",
+		"-chardev",
+		"stdio,id=results,signal=off",
+		"-serial",
+		"chardev:results",
+		"-kernel",
+		run->kernel->image,
+		"-initrd",
+		(char *)initrd,
+		"-append",
+		append,
 		NULL,
 	};
 	char **copy = malloc(sizeof(argv));
@@ -157,12 +177,6 @@ static void watch_console(struct lab *lab)
 	}
 }
 
-/* Seconds without a line after which the kernel counts as hung. */
-static int patience(const struct options *o)
-{
-	return (o->timeout ? o->timeout : 60) * 2 + 20;
-}
-
 /* Is it time to stop waiting for QEMU? */
 static bool out_of_time(struct lab *lab)
 {
@@ -186,7 +200,7 @@ static bool out_of_time(struct lab *lab)
 
 static void follow(struct lab *lab)
 {
-	struct pollfd pfd = { .fd = lab->channel, .events = POLLIN };
+	struct pollfd pfd = {.fd = lab->channel, .events = POLLIN};
 	char data[16384];
 	ssize_t len;
 
@@ -232,21 +246,22 @@ static enum exit_code verdict(struct lab *lab, int status, bool killed, char **r
 		return s->ran ? EXIT_PASS : EXIT_NOTHING;
 	}
 	if (!killed && (!WIFEXITED(status) || WEXITSTATUS(status))) {
-		*reason = WIFEXITED(status) ?
-				  format("QEMU ended with status %d", WEXITSTATUS(status)) :
-				  format("QEMU was killed by signal %d", WTERMSIG(status));
+		*reason = WIFEXITED(status)
+				  ? format("QEMU ended with status %d", WEXITSTATUS(status))
+				  : format("QEMU was killed by signal %d", WTERMSIG(status));
 		return EXIT_BROKEN;
 	}
 	if (!s->hello) {
-		*reason = format("the kernel did not boot: %s",
-				 lab->panicked	 ? "it panicked" :
-				 lab->timed_out ? lab->timed_out :
-						  "it reset the machine");
+		*reason = format("the kernel did not boot: %s", lab->panicked ? "it panicked"
+								: lab->timed_out
+									? lab->timed_out
+									: "it reset the machine");
 		return EXIT_NO_BOOT;
 	}
-	*reason = format("the kernel died under test: %s", lab->panicked   ? "it panicked" :
-							   lab->timed_out ? lab->timed_out :
-									    "it reset the machine");
+	*reason =
+		format("the kernel died under test: %s", lab->panicked	  ? "it panicked"
+							 : lab->timed_out ? lab->timed_out
+									  : "it reset the machine");
 	return EXIT_DIED;
 }
 
@@ -257,7 +272,31 @@ static enum verdict broken_off(enum exit_code code, bool hung)
 		return VERDICT_SKIP;
 	if (code == EXIT_DIED)
 		return hung ? VERDICT_TIMEOUT : VERDICT_FAIL;
-	return VERDICT_ERROR;
+	return code == EXIT_FAILED ? VERDICT_FAIL : VERDICT_ERROR;
+}
+
+/*
+ * The first complaint of the kernel after init's hello, to free(), or NULL. mmusuite sees
+ * those that come while a case runs; this is for the moments before, between and after.
+ */
+static char *complaint(const struct run *run)
+{
+	char *path = lab_path(run, "console.log"), *text = read_file(path), *save = NULL;
+	char *found = NULL, *line;
+	bool hello = false;
+
+	free(path);
+	for (line = text ? strtok_r(text, "\r\n", &save) : NULL; line && !found;
+	     line = strtok_r(NULL, "\r\n", &save)) {
+		/* "[    1.234567] text" */
+		char *message = *line == '[' ? strstr(line, "] ") : NULL;
+
+		hello |= !strncmp(line, "init: hello", 11);
+		if (hello && message && kmsg_is_splat(message + 2))
+			found = strdup(message + 2);
+	}
+	free(text);
+	return found;
 }
 
 static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
@@ -304,7 +343,17 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 	} else {
 		code = verdict(lab, status, killed, reason);
 	}
-	if (code == EXIT_NO_BOOT || code == EXIT_DIED || (code == EXIT_BROKEN && lab->stream.lab_error))
+	if (code == EXIT_PASS || code == EXIT_NOTHING) {
+		char *text = complaint(lab->run);
+
+		if (text) {
+			*reason = format("the kernel complained outside of any case: %s", text);
+			code = EXIT_FAILED;
+			free(text);
+		}
+	}
+	if (code == EXIT_NO_BOOT || code == EXIT_DIED || (code == EXIT_FAILED && *reason) ||
+	    (code == EXIT_BROKEN && lab->stream.lab_error))
 		tail = file_tail(lab->run, "console.log");
 	else if (code == EXIT_BROKEN)
 		tail = file_tail(lab->run, "qemu.log");
@@ -316,7 +365,7 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 
 enum exit_code lab_run(struct run *run, char **reason)
 {
-	struct lab lab = { .run = run, .console = -1 };
+	struct lab lab = {.run = run, .console = -1};
 	char *initrd = lab_path(run, "initrd.cpio");
 	struct load_plan plan;
 	enum exit_code code;

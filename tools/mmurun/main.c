@@ -5,7 +5,6 @@
  * tells what came out. See tools/run_tests.help for what it promises.
  */
 #include <errno.h>
-#include <glob.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
@@ -20,13 +19,13 @@
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
-/* host and lab for each configuration */
-#define MAX_ENVS (2 * MAX_CONFIGS)
+/* host and lab for each configuration, and the project's own tests */
+#define MAX_ENVS (2 * MAX_CONFIGS + 1)
 
 struct choice {
 	struct env envs[MAX_ENVS];
 	int nr;
-	bool lab; /* one of them is in the lab */
+	bool lab;	     /* one of them is in the lab */
 	char host_note[400]; /* why the host is not used, or not trusted alone */
 };
 
@@ -44,6 +43,12 @@ time_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec;
+}
+
+int patience(const struct options *o)
+{
+	/* a case's own limit ends it first; some have a longer one than the default */
+	return (o->timeout ? o->timeout : 60) * 2 + 20;
 }
 
 void complain(const char *fmt, ...)
@@ -97,19 +102,23 @@ enum exit_code exit_worse(enum exit_code a, enum exit_code b)
 	return worse;
 }
 
-char **suite_argv(const struct options *o, char *suite, char *tests)
+char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests)
 {
 	size_t globs = 0, nr = 0;
 	char **argv;
 
 	while (o->globs[globs])
 		globs++;
-	argv = calloc(globs + 12, sizeof(*argv));
+	argv = calloc(globs + 14, sizeof(*argv));
 	if (!argv)
 		abort();
 	argv[nr++] = suite;
 	argv[nr++] = "--tests";
 	argv[nr++] = tests;
+	if (kind == ENV_UNIT) {
+		argv[nr++] = "--suites";
+		argv[nr++] = "unit";
+	}
 	if (o->jobs) {
 		argv[nr++] = "--jobs";
 		argv[nr++] = format("%d", o->jobs);
@@ -140,14 +149,20 @@ static char *add_word(char *command, const char *word)
 char *rerun_command(const struct run *run, const char *name)
 {
 	const struct options *o = run->o;
+	static const char *const where[] = {
+		[ENV_HOST] = "--host",
+		[ENV_LAB] = "--vm",
+		[ENV_UNIT] = "--host",
+	};
 	char *command = strdup("./run_tests.sh"), number[32];
 	const struct {
 		const char *option, *value;
 	} words[] = {
-		{ run->env->lab ? "--vm" : "--host", "" },
-		{ "--kernel", o->kernel },
-		{ "--modules", o->modules },
-		{ "--config", *run->env->config ? run->env->config : NULL },
+		{where[run->env->kind], ""},
+		{"--unit", run->env->kind == ENV_UNIT ? "" : NULL},
+		{"--kernel", o->kernel},
+		{"--modules", o->modules},
+		{"--config", *run->env->config ? run->env->config : NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -167,41 +182,47 @@ char *rerun_command(const struct run *run, const char *name)
 	return strcmp(name, run->env->name) ? add_word(command, name) : command;
 }
 
-static struct env *add_env(struct choice *c, bool lab, const char *config)
+static void add_env(struct choice *c, enum env_kind kind, const char *config)
 {
-	struct env *env = &c->envs[c->nr++];
+	static const char *const names[] = {
+		[ENV_HOST] = "kvm.host",
+		[ENV_LAB] = "kvm.lab",
+		[ENV_UNIT] = "unit",
+	};
 
-	*env = (struct env){ .lab = lab, .config = config };
-	env->name = format("kvm.%s%s%s", lab ? "lab" : "host", *config ? "." : "", config);
-	c->lab |= lab;
-	return env;
+	c->envs[c->nr++] = (struct env){
+		.kind = kind,
+		.config = config,
+		.name = format("%s%s%s", names[kind], *config ? "." : "", config),
+	};
+	c->lab |= kind == ENV_LAB;
 }
 
 /* Where to run: what was asked for, else the host, and the lab unless the host's KVM is whole. */
 static void choose(const struct options *o, struct choice *c)
 {
-	static const char *const lab_default[] = { "npt=1", "npt=0" };
-	bool want_host = o->where != WHERE_LAB, want_lab = o->where != WHERE_HOST;
-	struct kvm_probe probe = { 0 };
+	static const char *const host_default[] = {""};
+	static const char *const lab_default[] = {"npt=1", "npt=0"};
+	bool host = o->where != WHERE_LAB, lab = o->where != WHERE_HOST;
+	struct kvm_probe probe = {0};
 
-	*c = (struct choice){ 0 };
+	*c = (struct choice){0};
 	if (o->where == WHERE_AUTO) {
 		kvm_probe(&probe);
-		want_host = probe.usable;
-		want_lab = !probe.full;
+		host = probe.usable;
+		lab = !probe.full;
 		if (!probe.full)
 			snprintf(c->host_note, sizeof(c->host_note), "/dev/kvm: %s: %s",
-				 probe.reason, probe.usable ? "the lab is used as well" :
-							      "the lab is used instead");
+				 probe.reason,
+				 probe.usable ? "the lab is used as well"
+					      : "the lab is used instead");
 	}
-	for (int i = 0; want_host && i < (o->nr_configs ? o->nr_configs : 1); i++)
-		add_env(c, false, o->nr_configs ? o->configs[i] : "");
-	if (want_lab && o->nr_configs)
-		for (int i = 0; i < o->nr_configs; i++)
-			add_env(c, true, o->configs[i]);
-	else if (want_lab)
-		for (int i = 0; i < 2; i++)
-			add_env(c, true, lab_default[i]);
+	if (o->unit)
+		add_env(c, ENV_UNIT, "");
+	for (int i = 0; host && i < (o->nr_configs ? o->nr_configs : 1); i++)
+		add_env(c, ENV_HOST, o->nr_configs ? o->configs[i] : host_default[i]);
+	for (int i = 0; lab && i < (o->nr_configs ? o->nr_configs : 2); i++)
+		add_env(c, ENV_LAB, o->nr_configs ? o->configs[i] : lab_default[i]);
 }
 
 /*
@@ -210,7 +231,7 @@ static void choose(const struct options *o, struct choice *c)
  */
 static enum exit_code prepare_lab(struct choice *c, struct kernel *kernel)
 {
-	struct kvm_probe probe = { 0 };
+	struct kvm_probe probe = {0};
 	bool nested_amd, nested_intel;
 
 	kvm_probe(&probe);
@@ -221,7 +242,7 @@ static enum exit_code prepare_lab(struct choice *c, struct kernel *kernel)
 		struct load_plan plan;
 		enum exit_code code;
 
-		if (!env->lab)
+		if (env->kind != ENV_LAB)
 			continue;
 		if (kernel_config_needs(kernel, env->config, VENDOR_INTEL)) {
 			if (!nested_intel) {
@@ -251,7 +272,7 @@ static void print_plans(struct choice *c, struct kernel *kernel)
 		struct load_plan plan;
 
 		printf("%s\n", env->name);
-		if (!env->lab)
+		if (env->kind != ENV_LAB)
 			continue;
 		printf("  kernel %s %s\n", kernel->version, kernel->image);
 		printf("  cpu %s\n", env->nested ? "host, nested" : "max, emulated");
@@ -267,38 +288,31 @@ static void print_plans(struct choice *c, struct kernel *kernel)
 	}
 }
 
-/* Names of the cases that match, to print or only to count. Returns how many, -1 on failure. */
+/* Names of the cases that match, to print or only to count. Returns how many. */
 static int list_cases(const struct options *o, bool print)
 {
-	char *pattern = format("%s/tests/{mmu,tdp,shadow}/*", build_dir());
+	static const enum env_kind kinds[] = {ENV_HOST, ENV_UNIT};
+	char *suite = format("%s/tools/mmusuite", build_dir());
+	char *tests = format("%s/tests", build_dir());
 	int nr = 0;
-	glob_t found;
 
-	if (!glob(pattern, GLOB_BRACE, NULL, &found)) {
-		for (size_t i = 0; i < found.gl_pathc && nr >= 0; i++) {
-			char *argv[256] = { found.gl_pathv[i], "--list" }, *names;
-			struct stat st;
-			int n = 2;
+	for (int i = 0; i < (o->unit ? 2 : 1); i++) {
+		char **argv = suite_argv(o, kinds[i], suite, tests), *names;
+		size_t n = 0;
 
-			if (stat(argv[0], &st) || !S_ISREG(st.st_mode) || access(argv[0], X_OK))
-				continue;
-			for (char **glob = o->globs; *glob && n < 255; glob++)
-				argv[n++] = *glob;
-			names = proc_output(argv);
-			if (!names) /* none of its cases matches, or it can't say */
-				continue;
-			for (char *c = names; *c; c++)
-				nr += *c == '\n';
-			if (print)
-				fputs(names, stdout);
-			free(names);
-		}
-		globfree(&found);
+		while (argv[n])
+			n++;
+		argv[n] = "--list";
+		names = proc_output(argv);
+		free(argv);
+		for (const char *c = names; c && *c; c++)
+			nr += *c == '\n';
+		if (names && print)
+			fputs(names, stdout);
+		free(names);
 	}
-	free(pattern);
-	if (!nr)
-		complain(*o->globs ? "no case matches '%s': see --list" : "there are no cases%s",
-			 *o->globs ? *o->globs : "");
+	free(suite);
+	free(tests);
 	return nr;
 }
 
@@ -337,23 +351,23 @@ static char *make_output(const struct options *o)
 	return dir;
 }
 
-static enum exit_code run_env(const struct options *o, const struct env *env,
-			      struct report *report, struct kernel *kernel, const char *dir)
+static enum exit_code run_env(const struct options *o, const struct env *env, struct report *report,
+			      struct kernel *kernel, const char *dir)
 {
-	struct run run = { .o = o, .env = env, .report = report, .kernel = kernel };
+	struct run run = {.o = o, .env = env, .report = report, .kernel = kernel};
 	enum exit_code code = EXIT_BROKEN;
 	char *reason = NULL;
 
 	run.dir = format("%s/%s", dir, env->name);
 	report_env_start(report, env->name);
-	if (!env->lab)
+	if (env->kind == ENV_HOST)
 		reason = host_config_mismatch(env->config);
 	if (reason) {
 		code = EXIT_NOTHING;
 	} else if (mkdir(run.dir, 0755) && errno != EEXIST) {
 		reason = format("%s: %s", run.dir, strerror(errno));
 	} else {
-		code = env->lab ? lab_run(&run, &reason) : host_run(&run, &reason);
+		code = env->kind == ENV_LAB ? lab_run(&run, &reason) : host_run(&run, &reason);
 	}
 	report_env_end(report, code, reason);
 	free(reason);
@@ -363,8 +377,8 @@ static enum exit_code run_env(const struct options *o, const struct env *env,
 
 static void catch_signals(void)
 {
-	struct sigaction act = { .sa_handler = on_signal };
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction act = {.sa_handler = on_signal};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaction(signals[i], &act, NULL);
@@ -377,7 +391,7 @@ int main(int argc, char **argv)
 	enum exit_code code, worst = EXIT_NOTHING;
 	struct options o;
 	struct choice choice;
-	struct kernel kernel = { 0 };
+	struct kernel kernel = {0};
 	struct report report;
 	char *dir;
 
@@ -409,8 +423,10 @@ int main(int argc, char **argv)
 		print_plans(&choice, &kernel);
 		return EXIT_PASS;
 	}
-	if (list_cases(&o, false) <= 0)
+	if (!list_cases(&o, false)) {
+		complain("no case matches '%s': see --list", *o.globs ? *o.globs : "*");
 		return EXIT_NOTHING;
+	}
 	if (!o.have_seed && getrandom(&o.seed, 4, 0) != 4)
 		o.seed = time(NULL);
 	catch_signals();
@@ -421,8 +437,7 @@ int main(int argc, char **argv)
 		report_note(&report, "%s", choice.host_note);
 	report_note(&report, "seed %llu", (unsigned long long)o.seed);
 	for (int i = 0; i < choice.nr && !interrupted; i++)
-		worst = exit_worse(worst,
-				   run_env(&o, &choice.envs[i], &report, &kernel, dir));
+		worst = exit_worse(worst, run_env(&o, &choice.envs[i], &report, &kernel, dir));
 	report_close(&report);
 	free(dir);
 	return interrupted ? EXIT_INTERRUPTED : worst;

@@ -14,7 +14,7 @@
 /* The codes that run_tests.sh documents. A run with several takes the most telling. */
 enum exit_code {
 	EXIT_PASS = 0,
-	EXIT_FAILED = 1,	/* a case failed */
+	EXIT_FAILED = 1, /* a case failed */
 	EXIT_USAGE = 2,
 	EXIT_NOTHING = 4,	/* nothing could run */
 	EXIT_NO_BOOT = 10,	/* the kernel under test did not boot */
@@ -55,6 +55,7 @@ struct options {
 	uint64_t seed;
 	bool have_seed;
 	const char *output; /* NULL: out/TIME-PID */
+	bool unit;	    /* the project's own tests too */
 	bool list, dry_run, print_needs;
 	char **globs; /* NULL-terminated */
 };

@@ -42,14 +42,14 @@ static int open_plain(const char *path)
 		const char *suffix;
 		char *argv[4];
 	} packers[] = {
-		{ ".xz", { "xz", "-dc", NULL, NULL } },
-		{ ".zst", { "zstd", "-dcq", NULL, NULL } },
-		{ ".gz", { "gzip", "-dc", NULL, NULL } },
+		{".xz", {"xz", "-dc", NULL, NULL}},
+		{".zst", {"zstd", "-dcq", NULL, NULL}},
+		{".gz", {"gzip", "-dc", NULL, NULL}},
 	};
 
 	for (size_t i = 0; i < sizeof(packers) / sizeof(packers[0]); i++) {
 		size_t len = strlen(path), suffix = strlen(packers[i].suffix);
-		char *argv[] = { packers[i].argv[0], packers[i].argv[1], (char *)path, NULL };
+		char *argv[] = {packers[i].argv[0], packers[i].argv[1], (char *)path, NULL};
 		int fd;
 
 		if (len < suffix || strcmp(path + len - suffix, packers[i].suffix))
@@ -169,7 +169,7 @@ static struct module *get_module(struct kernel *k, const char *name, size_t len,
 		return NULL;
 	}
 	m = &k->modules[k->nr_modules];
-	*m = (struct module){ .name = strndup(name, len), .fd = -1 };
+	*m = (struct module){.name = strndup(name, len), .fd = -1};
 	for (char *c = m->name; *c; c++)
 		if (*c == '-')
 			*c = '_';
@@ -241,7 +241,7 @@ static void append(char **list, const char *fmt_prefix, const char *word, size_t
 
 static void complain_unknown(struct kernel *k, const char *name, size_t len, const char *config)
 {
-	static const char *const modules[] = { "kvm", "kvm_amd", "kvm_intel" };
+	static const char *const modules[] = {"kvm", "kvm_amd", "kvm_intel"};
 	bool broken = false;
 
 	complain("--config %s: no KVM module of %s has a parameter '%.*s'; there are:", config,
@@ -284,7 +284,7 @@ bool kernel_config_needs(struct kernel *k, const char *config, enum vendor vendo
 static bool add_param(struct kernel *k, struct load_plan *plan, const char *config,
 		      const char *param, size_t len, enum vendor vendor)
 {
-	const char *modules[] = { "kvm", vendor_module(vendor) };
+	const char *modules[] = {"kvm", vendor_module(vendor)};
 	size_t name = strcspn(param, "=");
 	bool broken = false, found = false;
 
@@ -314,7 +314,7 @@ enum exit_code kernel_plan(struct kernel *k, const char *config, enum vendor ven
 {
 	const char *kvm = vendor_module(vendor);
 
-	*plan = (struct load_plan){ .cmdline = strdup("") };
+	*plan = (struct load_plan){.cmdline = strdup("")};
 	if (!plan_add(k, plan, "kvm", 3, false, 0) ||
 	    !plan_add(k, plan, kvm, strlen(kvm), false, 0) ||
 	    /* swap to compressed memory, for the cases that have the host page out a guest */
@@ -335,5 +335,5 @@ void load_plan_free(struct load_plan *plan)
 	for (int i = 0; i < plan->nr; i++)
 		free(plan->load[i].params);
 	free(plan->cmdline);
-	*plan = (struct load_plan){ 0 };
+	*plan = (struct load_plan){0};
 }

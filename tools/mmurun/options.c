@@ -28,6 +28,7 @@ enum {
 	OPT_KERNEL,
 	OPT_MODULES,
 	OPT_CONFIG,
+	OPT_UNIT,
 	OPT_LIST,
 	OPT_DRY_RUN,
 	OPT_PRINT_NEEDS,
@@ -41,23 +42,24 @@ enum {
 };
 
 static const struct option long_options[] = {
-	{ "engine", required_argument, NULL, OPT_ENGINE },
-	{ "host", no_argument, NULL, OPT_HOST },
-	{ "vm", no_argument, NULL, OPT_VM },
-	{ "kernel", required_argument, NULL, OPT_KERNEL },
-	{ "modules", required_argument, NULL, OPT_MODULES },
-	{ "config", required_argument, NULL, OPT_CONFIG },
-	{ "list", no_argument, NULL, OPT_LIST },
-	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
-	{ "print-needs", no_argument, NULL, OPT_PRINT_NEEDS },
-	{ "jobs", required_argument, NULL, OPT_JOBS },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "boot-timeout", required_argument, NULL, OPT_BOOT_TIMEOUT },
-	{ "seed", required_argument, NULL, OPT_SEED },
-	{ "output", required_argument, NULL, OPT_OUTPUT },
-	{ "format", required_argument, NULL, OPT_FORMAT },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+	{"engine", required_argument, NULL, OPT_ENGINE},
+	{"host", no_argument, NULL, OPT_HOST},
+	{"vm", no_argument, NULL, OPT_VM},
+	{"kernel", required_argument, NULL, OPT_KERNEL},
+	{"modules", required_argument, NULL, OPT_MODULES},
+	{"config", required_argument, NULL, OPT_CONFIG},
+	{"unit", no_argument, NULL, OPT_UNIT},
+	{"list", no_argument, NULL, OPT_LIST},
+	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
+	{"print-needs", no_argument, NULL, OPT_PRINT_NEEDS},
+	{"jobs", required_argument, NULL, OPT_JOBS},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"boot-timeout", required_argument, NULL, OPT_BOOT_TIMEOUT},
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"output", required_argument, NULL, OPT_OUTPUT},
+	{"format", required_argument, NULL, OPT_FORMAT},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
 };
 
 static bool parse_uint(const char *option, const char *text, uint64_t min, uint64_t max,
@@ -191,6 +193,8 @@ static bool parse_one(struct options *o, int opt, char **argv)
 		return exists("modules", optarg, true);
 	case OPT_CONFIG:
 		return add_config(o, optarg);
+	case OPT_UNIT:
+		return o->unit = true;
 	case OPT_LIST:
 		return o->list = true;
 	case OPT_DRY_RUN:
@@ -226,7 +230,7 @@ enum exit_code options_parse(struct options *o, int argc, char **argv)
 {
 	int opt;
 
-	*o = (struct options){ .engine = "all", .boot_timeout = 120 };
+	*o = (struct options){.engine = "all", .boot_timeout = 120};
 	while ((opt = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			fputs(help_text, stdout);

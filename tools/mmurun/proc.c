@@ -11,8 +11,7 @@
 
 #include "tools/mmurun/proc.h"
 
-static void child(char *const argv[], char *const env[], const int fds[3], int report,
-		  pid_t parent)
+static void child(char *const argv[], char *const env[], const int fds[3], int report, pid_t parent)
 {
 	sigset_t none;
 	int error;
@@ -48,7 +47,7 @@ fail:
 pid_t proc_start(char *const argv[], char *const env[], int in, int out, int err)
 {
 	/* kept away from 0 to 2, which the child is about to give new meanings */
-	int fds[3] = { in, out, err };
+	int fds[3] = {in, out, err};
 	int report[2], error = 0;
 	pid_t parent = getpid(), pid;
 

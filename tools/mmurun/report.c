@@ -19,9 +19,8 @@
 #define BOLD   "\033[1m"
 
 static const char *const verdict_words[NR_VERDICTS] = {
-	[VERDICT_PASS] = "pass",       [VERDICT_SKIP] = "skip", [VERDICT_XFAIL] = "known",
-	[VERDICT_FAIL] = "FAIL",       [VERDICT_TIMEOUT] = "TIMEOUT",
-	[VERDICT_ERROR] = "ERROR",
+	[VERDICT_PASS] = "pass", [VERDICT_SKIP] = "skip",	[VERDICT_XFAIL] = "known",
+	[VERDICT_FAIL] = "FAIL", [VERDICT_TIMEOUT] = "TIMEOUT", [VERDICT_ERROR] = "ERROR",
 };
 
 static bool is_failure(enum verdict verdict)
@@ -107,7 +106,7 @@ bool report_open(struct report *r, enum run_format format_asked, const char *dir
 	const char *no_colour = getenv("NO_COLOR");
 	char *path = format("%s/results.ktap", dir), plan[32];
 
-	*r = (struct report){ .dir = dir };
+	*r = (struct report){.dir = dir};
 	r->pretty = format_asked == FORMAT_PRETTY || (format_asked == FORMAT_AUTO && terminal);
 	r->live = r->pretty && terminal;
 	r->colour = r->live && !(no_colour && *no_colour);
@@ -129,7 +128,7 @@ void report_env_start(struct report *r, const char *env)
 {
 	r->env = env;
 	r->env_failed = false;
-	r->env_counts = (struct counts){ 0 };
+	r->env_counts = (struct counts){0};
 	put(r, 1, ktap_raw, "KTAP version 1");
 	put(r, 1, ktap_subtest, env);
 	draw_progress(r);
@@ -233,7 +232,6 @@ void report_env_end(struct report *r, enum exit_code code, const char *reason)
 		directive = KTAP_ERROR;
 	if (reason)
 		put(r, 1, put_diag, reason);
-	put(r, 1, put_diag, env_text);
 	r->envs++;
 	r->file.level = r->out.level = 0;
 	ktap_result(&r->file, ok, r->envs, env, directive, reason);
@@ -244,10 +242,10 @@ void report_env_end(struct report *r, enum exit_code code, const char *reason)
 	r->running = NULL;
 	erase_progress(r);
 	r->env = NULL;
-	people(r, "%s%s%s: %s%s%s\n", paint(r, BOLD), env, plain(r), env_text,
-	       reason ? "; " : "", reason ? reason : "");
+	people(r, "%s%s%s: %s%s%s\n", paint(r, BOLD), env, plain(r), env_text, reason ? "; " : "",
+	       reason ? reason : "");
 	add_counts(&r->total, &r->env_counts);
-	r->env_counts = (struct counts){ 0 };
+	r->env_counts = (struct counts){0};
 	free(env_text);
 }
 
@@ -310,7 +308,10 @@ void report_close(struct report *r)
 	last = format("%u passed, %u failed, %u skipped", r->total.passed, r->total.failed,
 		      r->total.skipped);
 	put(r, 0, put_diag, last);
-	people(r, "%s%s%s\n", paint(r, r->total.failed ? RED : r->total.passed ? GREEN : YELLOW),
+	people(r, "%s%s%s\n",
+	       paint(r, r->total.failed	  ? RED
+			: r->total.passed ? GREEN
+					  : YELLOW),
 	       last, plain(r));
 	free(last);
 	for (size_t i = 0; i < r->nr_noted; i++) {

@@ -14,9 +14,15 @@
 #include "tools/mmurun/modules.h"
 #include "tools/mmurun/report.h"
 
+enum env_kind {
+	ENV_HOST, /* this machine's /dev/kvm */
+	ENV_LAB,  /* a kernel in QEMU */
+	ENV_UNIT, /* mmuscope's own tests, which need no KVM */
+};
+
 struct env {
-	char *name; /* "kvm.host", "kvm.lab.npt=0" */
-	bool lab;
+	enum env_kind kind;
+	char *name;	    /* "kvm.host", "kvm.lab.npt=0" */
 	const char *config; /* "k=v,k=v", may be empty */
 	enum vendor vendor; /* of the CPU that the lab emulates */
 	bool nested;	    /* QEMU runs on the host's KVM */
@@ -62,8 +68,11 @@ void stream_feed(struct stream *s, const char *data, size_t len);
  */
 void stream_close(struct stream *s, const char *why, enum verdict verdict, const char *detail);
 
-/* mmusuite's command line in an environment: NULL-terminated, free() the array only. */
-char **suite_argv(const struct options *o, char *suite, char *tests);
+/*
+ * The command line of mmusuite, found at @suite, for the binaries below @tests.
+ * NULL-terminated; free() the array only.
+ */
+char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests);
 
 /* The command that runs one case again in this environment; free() it. */
 char *rerun_command(const struct run *run, const char *name);
@@ -83,6 +92,9 @@ bool host_nests(enum vendor vendor);
  * false after a message.
  */
 bool initrd_make(struct run *run, const struct load_plan *plan, const char *path);
+
+/* Seconds without a line after which what sends them counts as hung. */
+int patience(const struct options *o);
 
 /* Set by SIGINT, SIGTERM and SIGHUP. */
 extern volatile int interrupted;

@@ -13,7 +13,7 @@ void stream_open(struct stream *s, struct run *run)
 {
 	char *path = format("%s/results.ktap", run->dir);
 
-	*s = (struct stream){ .run = run, .last = now() };
+	*s = (struct stream){.run = run, .last = now()};
 	s->raw = fopen(path, "we");
 	if (!s->raw)
 		complain("%s: %m", path);
@@ -121,7 +121,7 @@ static void result(struct stream *s, const struct ktap_line *line)
 /* "# @lab.KEY VALUE" from the lab's init; the rest of the facts are passed on as they are. */
 static bool lab_fact(struct stream *s, const struct ktap_line *line)
 {
-	if (!s->run->env->lab || strncmp(line->name, "lab.", 4))
+	if (s->run->env->kind != ENV_LAB || strncmp(line->name, "lab.", 4))
 		return false;
 	if (!strcmp(line->name, "lab.hello")) {
 		s->hello = true;

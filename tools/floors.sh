@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Checks that each folder includes only what its floor may (docs/DESIGN.md): a
+# shortcut through a floor is a dependency that nobody decided on.
+set -eu
+cd "$(dirname "$0")/.."
+status=0
+
+# floor FOLDER PATTERN: quoted includes in FOLDER must match PATTERN
+floor() {
+	bad=$(grep -rnE '^#[[:space:]]*include[[:space:]]+"' "$1" --include='*.[chS]' |
+		grep -vE "include[[:space:]]+\"($2)\"" || true)
+	if [ -n "$bad" ]; then
+		printf '%s may include %s only:\n%s\n' "$1" "$2" "$bad"
+		status=1
+	fi
+}
+
+floor x86/arch 'x86/arch/[a-z_]+\.h'
+floor guest_code '(x86/arch|guest_code)/[a-z0-9_]+\.h'
+floor lib '(x86/arch/[a-z_]+\.h|guest_code/(agent_abi|programs|svm_abi)\.h|(lib/)?[a-z_]+\.h)'
+floor tests '((mmuscope|lib/[a-z_]+|[a-z_]+)\.h|guest_code/(agent_abi|programs|svm_abi)\.h|x86/arch/[a-z_]+\.h)'
+exit $status

@@ -253,7 +253,7 @@ static void load_agent(struct vm *vm)
 struct vm *vm_create_with(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
-	u32 i, n = config->nr_vcpus ? config->nr_vcpus : 1;
+	u32 i, n = config->no_vcpus ? 0 : config->nr_vcpus ? config->nr_vcpus : 1;
 	u64 identity = 0xfffbc000;
 	int ret;
 
@@ -262,7 +262,8 @@ struct vm *vm_create_with(const struct vm_config *config)
 	if (n > VM_MAX_VCPUS)
 		test_error("%u vCPUs: at most %u", n, VM_MAX_VCPUS);
 	vm->kvm_fd = kvm_open_or_skip();
-	require_mode(vm->mode);
+	if (n)
+		require_mode(vm->mode);
 	ret = __kvm_ioctl(vm->kvm_fd, KVM_CREATE_VM, NULL);
 	if (ret == -ENODEV || ret == -ENOTTY || ret == -EOPNOTSUPP)
 		test_skip("KVM_CREATE_VM: %s", strerror(-ret));

@@ -86,6 +86,7 @@ struct aspace {
 struct vm_config {
 	const struct paging_mode *mode; /* required */
 	u32 nr_vcpus; /* 0: one */
+	bool no_vcpus; /* none at all */
 	u64 mem_size; /* bytes of slot 1; 0: 16 MiB; VM_NO_MEM: none */
 	gpa_t mem_gpa; /* 0: VM_MEM_GPA */
 	enum mem_backing backing;

@@ -17,8 +17,8 @@
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
-/* seconds for mmusuite to put back what its cases changed, after it was asked to end */
-#define GRACE 5
+/* milliseconds for mmusuite to put back what its cases changed, after it was asked to end */
+#define GRACE 5000
 
 static bool read_line(const char *path, char *line, int size)
 {
@@ -109,7 +109,7 @@ bool host_nests(enum vendor vendor)
 /* End mmusuite with time to clean up; returns its wait status. */
 static int end_suite(pid_t suite)
 {
-	time_t deadline = now() + GRACE;
+	int64_t deadline = now() + GRACE;
 	int status;
 
 	kill(suite, SIGTERM);
@@ -183,7 +183,7 @@ enum exit_code host_run(struct run *run, char **reason)
 		char data[16384];
 		ssize_t len;
 
-		ended = now() > s.last + limit;
+		ended = now() > s.last + limit * 1000;
 		if (poll(&pfd, 1, 1000) <= 0)
 			continue;
 		len = read(channel[0], data, sizeof(data));

@@ -74,12 +74,13 @@ static bool link_libraries(const char *stage, char *const programs[])
 
 static bool link_programs(const char *stage)
 {
-	char *programs[1024] = {"ldd"};
-	size_t nr = 1;
+	/* ldd fails for a program that needs no library, which is fine here */
+	char *programs[1024] = {"sh", "-c", "ldd \"$@\" 2>/dev/null || :", "sh"};
+	size_t first = 4, nr = first;
 	bool ok = true;
 
 	programs[nr++] = format("%s/tools/mmusuite", build_dir());
-	ok = link_to(stage, "/mmuscope/mmusuite", programs[1]);
+	ok = link_to(stage, "/mmuscope/mmusuite", programs[first]);
 	for (size_t i = 0; i < NR_SUITES && ok; i++) {
 		char *pattern = format("%s/tests/%s/*", build_dir(), suites[i]);
 		glob_t found;
@@ -104,7 +105,7 @@ static bool link_programs(const char *stage)
 		free(pattern);
 	}
 	ok = ok && link_libraries(stage, programs);
-	for (size_t i = 1; i < nr; i++)
+	for (size_t i = first; i < nr; i++)
 		free(programs[i]);
 	return ok;
 }

@@ -232,5 +232,9 @@ enum exit_code kernel_open(struct kernel *k, const struct options *o)
 	}
 	if (k->tree)
 		index_modules(k, k->tree, "");
+	if (!k->nr_files)
+		complain("no modules of %s beside %s or in /lib/modules: taking KVM to be part of "
+			 "the image",
+			 k->version, k->image);
 	return EXIT_PASS;
 }

@@ -12,25 +12,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/kmsg.h"
+#include "tools/mmurun/console.h"
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
-/* how long QEMU may take to go away by itself once the kernel has panicked or init is done */
-#define GRACE 5
-
-#define CONSOLE_TAIL 30
+/* milliseconds that QEMU may take to go away by itself once the kernel has panicked or init is done */
+#define GRACE 5000
 
 struct lab {
 	struct run *run;
 	struct stream stream;
 	pid_t qemu;
 	int channel;
-	int console;
-	bool panicked;
-	char overlap[32]; /* end of the console's last piece: a word may be cut in two */
-	time_t launched;
-	time_t give_up; /* set once QEMU is expected to end */
+	struct console console;
+	int64_t launched;
+	int64_t give_up; /* set once QEMU is expected to end */
 	char *timed_out;
 };
 
@@ -57,27 +53,6 @@ static char *read_file(const char *path)
 	char *cat[] = {"cat", (char *)path, NULL};
 
 	return access(path, R_OK) ? NULL : proc_output(cat);
-}
-
-/* The last lines of one of the environment's files, without what a terminal would act on. */
-static char *file_tail(const struct run *run, const char *name)
-{
-	char *path = lab_path(run, name), *text = read_file(path), *start, *clean;
-	int lines = 0;
-
-	free(path);
-	if (!text)
-		return strdup("");
-	clean = text;
-	for (char *c = text; *c; c++)
-		if (*c == '\n' || *c == '\t' || (unsigned char)*c >= ' ')
-			*clean++ = *c;
-	*clean = '\0';
-	for (start = clean; start > text; start--)
-		if (start[-1] == '\n' && start < clean && ++lines == CONSOLE_TAIL)
-			break;
-	memmove(text, start, strlen(start) + 1);
-	return text;
 }
 
 static char **qemu_argv(const struct run *run, const struct load_plan *plan, const char *initrd)
@@ -148,51 +123,22 @@ static void keep_command(const struct run *run, char *const argv[])
 	free(text);
 }
 
-/* The console is looked at for a panic, for kernels that do not end by themselves then. */
-static void watch_console(struct lab *lab)
-{
-	char piece[sizeof(lab->overlap) + 8192];
-	size_t kept = strlen(lab->overlap);
-	ssize_t len;
-
-	if (lab->console < 0) {
-		char *path = lab_path(lab->run, "console.log");
-
-		lab->console = open(path, O_RDONLY | O_CLOEXEC);
-		free(path);
-	}
-	while (lab->console >= 0) {
-		memcpy(piece, lab->overlap, kept);
-		len = read(lab->console, piece + kept, 8192 - 1);
-		if (len <= 0)
-			return;
-		len += kept;
-		piece[len] = '\0';
-		if (memmem(piece, len, "Kernel panic - not syncing", 26))
-			lab->panicked = true;
-		kept = len < (ssize_t)sizeof(lab->overlap) ? (size_t)len : sizeof(lab->overlap) - 1;
-		memcpy(lab->overlap, piece + len - kept, kept);
-		lab->overlap[kept] = '\0';
-		kept = strlen(lab->overlap);
-	}
-}
-
 /* Is it time to stop waiting for QEMU? */
 static bool out_of_time(struct lab *lab)
 {
 	const struct options *o = lab->run->o;
 
-	if (!lab->give_up && (lab->panicked || lab->stream.lab_exit || lab->stream.lab_error))
+	if (!lab->give_up && (lab->console.panic || lab->stream.lab_exit || lab->stream.lab_error))
 		lab->give_up = now() + GRACE;
 	if (lab->give_up)
 		return now() >= lab->give_up;
 	if (!lab->stream.hello) {
-		if (now() < lab->launched + o->boot_timeout)
+		if (now() < lab->launched + o->boot_timeout * 1000)
 			return false;
 		lab->timed_out = format("no sign of life from init for %d s", o->boot_timeout);
 		return true;
 	}
-	if (now() < lab->stream.last + patience(o))
+	if (now() < lab->stream.last + patience(o) * 1000)
 		return false;
 	lab->timed_out = format("no line for %d s: it hangs", patience(o));
 	return true;
@@ -213,7 +159,7 @@ static void follow(struct lab *lab)
 				return;
 			stream_feed(&lab->stream, data, len);
 		}
-		watch_console(lab);
+		console_watch(&lab->console);
 	}
 }
 
@@ -226,6 +172,7 @@ static void follow(struct lab *lab)
 static enum exit_code verdict(struct lab *lab, int status, bool killed, char **reason)
 {
 	struct stream *s = &lab->stream;
+	char *what;
 
 	if (s->lab_error) {
 		*reason = format("the lab could not be set up: %s", s->lab_error);
@@ -251,18 +198,12 @@ static enum exit_code verdict(struct lab *lab, int status, bool killed, char **r
 				  : format("QEMU was killed by signal %d", WTERMSIG(status));
 		return EXIT_BROKEN;
 	}
-	if (!s->hello) {
-		*reason = format("the kernel did not boot: %s", lab->panicked ? "it panicked"
-								: lab->timed_out
-									? lab->timed_out
-									: "it reset the machine");
-		return EXIT_NO_BOOT;
-	}
-	*reason =
-		format("the kernel died under test: %s", lab->panicked	  ? "it panicked"
-							 : lab->timed_out ? lab->timed_out
-									  : "it reset the machine");
-	return EXIT_DIED;
+	what = lab->console.panic ? format("it panicked: %s", lab->console.panic)
+	       : lab->timed_out	  ? strdup(lab->timed_out)
+				  : strdup("it reset the machine");
+	*reason = format("the kernel %s: %s", s->hello ? "died under test" : "did not boot", what);
+	free(what);
+	return s->hello ? EXIT_DIED : EXIT_NO_BOOT;
 }
 
 /* What becomes of a case that was running then. */
@@ -275,28 +216,17 @@ static enum verdict broken_off(enum exit_code code, bool hung)
 	return code == EXIT_FAILED ? VERDICT_FAIL : VERDICT_ERROR;
 }
 
-/*
- * The first complaint of the kernel after init's hello, to free(), or NULL. mmusuite sees
- * those that come while a case runs; this is for the moments before, between and after.
- */
-static char *complaint(const struct run *run)
+static void tell_times(const struct lab *lab)
 {
-	char *path = lab_path(run, "console.log"), *text = read_file(path), *save = NULL;
-	char *found = NULL, *line;
-	bool hello = false;
+	int64_t boot = lab->stream.first - lab->launched, all = now() - lab->launched;
+	char *text;
 
-	free(path);
-	for (line = text ? strtok_r(text, "\r\n", &save) : NULL; line && !found;
-	     line = strtok_r(NULL, "\r\n", &save)) {
-		/* "[    1.234567] text" */
-		char *message = *line == '[' ? strstr(line, "] ") : NULL;
-
-		hello |= !strncmp(line, "init: hello", 11);
-		if (hello && message && kmsg_is_splat(message + 2))
-			found = strdup(message + 2);
-	}
+	if (!lab->stream.first)
+		return;
+	text = format("first case %.1f s after the launch of QEMU, %.1f s in all", boot / 1e3,
+		      all / 1e3);
+	report_fact(lab->run->report, "times", text, true);
 	free(text);
-	return found;
 }
 
 static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
@@ -307,9 +237,9 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 	bool killed = false;
 	int channel[2], status;
 
-	free(errors);
 	if (pipe2(channel, O_CLOEXEC)) {
 		*reason = format("pipe: %s", strerror(errno));
+		free(errors);
 		return EXIT_BROKEN;
 	}
 	lab->launched = now();
@@ -321,6 +251,7 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 		*reason = format("%s does not start: %s ('tools/setup.sh lab' installs QEMU)",
 				 argv[0], strerror(errno));
 		close(channel[0]);
+		free(errors);
 		return EXIT_BROKEN;
 	}
 	lab->channel = channel[0];
@@ -333,9 +264,7 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 	}
 	status = proc_wait(lab->qemu);
 	close(channel[0]);
-	watch_console(lab);
-	if (lab->console >= 0)
-		close(lab->console);
+	console_watch(&lab->console);
 
 	if (interrupted) {
 		*reason = strdup("interrupted");
@@ -343,30 +272,28 @@ static enum exit_code boot(struct lab *lab, char *const argv[], char **reason)
 	} else {
 		code = verdict(lab, status, killed, reason);
 	}
-	if (code == EXIT_PASS || code == EXIT_NOTHING) {
-		char *text = complaint(lab->run);
-
-		if (text) {
-			*reason = format("the kernel complained outside of any case: %s", text);
-			code = EXIT_FAILED;
-			free(text);
-		}
+	if ((code == EXIT_PASS || code == EXIT_NOTHING) && lab->console.complaint) {
+		/* mmusuite sees those that come while a case runs; this one came between two */
+		*reason = format("the kernel complained outside of any case: %s",
+				 lab->console.complaint);
+		code = EXIT_FAILED;
 	}
-	if (code == EXIT_NO_BOOT || code == EXIT_DIED || (code == EXIT_FAILED && *reason) ||
-	    (code == EXIT_BROKEN && lab->stream.lab_error))
-		tail = file_tail(lab->run, "console.log");
-	else if (code == EXIT_BROKEN)
-		tail = file_tail(lab->run, "qemu.log");
+	if (*reason && !interrupted)
+		tail = lab->stream.hello || lab->console.nr_lines ? console_text(&lab->console)
+								  : read_file(errors);
+	tell_times(lab);
 	stream_close(&lab->stream, *reason, broken_off(code, lab->timed_out), tail);
 	free(tail);
+	free(errors);
 	free(lab->timed_out);
 	return code;
 }
 
 enum exit_code lab_run(struct run *run, char **reason)
 {
-	struct lab lab = {.run = run, .console = -1};
+	struct lab lab = {.run = run};
 	char *initrd = lab_path(run, "initrd.cpio");
+	char *console = lab_path(run, "console.log");
 	struct load_plan plan;
 	enum exit_code code;
 	char **argv;
@@ -381,13 +308,16 @@ enum exit_code lab_run(struct run *run, char **reason)
 		argv = qemu_argv(run, &plan, initrd);
 		keep_command(run, argv);
 		write_file(run, "kernel", run->kernel->version);
+		console_open(&lab.console, console);
 		code = boot(&lab, argv, reason);
+		console_close(&lab.console);
 		free(argv);
 	}
 	/* megabytes that are made again in no time, unless they are evidence */
 	if (code != EXIT_NO_BOOT)
 		unlink(initrd);
 	load_plan_free(&plan);
+	free(console);
 	free(initrd);
 	return code;
 }

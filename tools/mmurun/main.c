@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/probe.h"
@@ -37,12 +38,12 @@ static void on_signal(int signal)
 	interrupted = 1;
 }
 
-time_t now(void)
+int64_t now(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 int patience(const struct options *o)
@@ -368,6 +369,13 @@ static enum exit_code run_env(const struct options *o, const struct env *env, st
 		reason = format("%s: %s", run.dir, strerror(errno));
 	} else {
 		code = env->kind == ENV_LAB ? lab_run(&run, &reason) : host_run(&run, &reason);
+	}
+	/* whatever went wrong before there was a stream counts as well */
+	if (code == EXIT_BROKEN && !report->env_failed) {
+		char *rerun = rerun_command(&run, env->name);
+
+		report_case(report, VERDICT_ERROR, env->name, reason, NULL, rerun);
+		free(rerun);
 	}
 	report_env_end(report, code, reason);
 	free(reason);

@@ -286,12 +286,13 @@ static bool add_param(struct kernel *k, struct load_plan *plan, const char *conf
 {
 	const char *modules[] = {"kvm", vendor_module(vendor)};
 	size_t name = strcspn(param, "=");
-	bool broken = false, found = false;
+	bool broken = false, found = false, known = false;
 
 	for (int i = 0; i < 2; i++) {
 		struct module *m = get_module(k, modules[i], strlen(modules[i]), &broken);
 		int at = m ? plan_index(plan, m) : -1;
 
+		known |= m != NULL;
 		if (!m || !has_param(m, param, name))
 			continue;
 		found = true;
@@ -303,6 +304,16 @@ static bool add_param(struct kernel *k, struct load_plan *plan, const char *conf
 			append(&plan->cmdline, prefix, param, len);
 			free(prefix);
 		}
+	}
+	if (!found && !known) {
+		/* nothing is known of a KVM that is part of the image: whose it is, it knows */
+		for (int i = 0; i < 2; i++) {
+			char *prefix = format("%s.", modules[i]);
+
+			append(&plan->cmdline, prefix, param, len);
+			free(prefix);
+		}
+		return true;
 	}
 	if (!found)
 		complain_unknown(k, param, name, config);

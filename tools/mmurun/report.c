@@ -299,8 +299,10 @@ void report_close(struct report *r)
 
 		if (!is_failure(n->verdict))
 			continue;
-		report_note(r, "%s: %s: %s%s%s", verdict_words[n->verdict], n->env, n->name,
-			    *n->reason ? ": " : "", n->reason);
+		report_note(r, "%s: %s%s%s%s%s", verdict_words[n->verdict], n->env,
+			    strcmp(n->env, n->name) ? ": " : "",
+			    strcmp(n->env, n->name) ? n->name : "", *n->reason ? ": " : "",
+			    n->reason);
 		if (n->rerun)
 			report_note(r, "  rerun: %s", n->rerun);
 	}

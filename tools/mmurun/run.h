@@ -8,7 +8,6 @@
 
 #include <stdio.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include "lib/ktap.h"
 #include "tools/mmurun/modules.h"
@@ -51,7 +50,8 @@ struct stream {
 	size_t nr_running;
 	char *text; /* what came since the last result: the next one's output */
 	size_t text_len, text_room;
-	time_t last; /* CLOCK_MONOTONIC seconds of the last line */
+	int64_t last;  /* now() at the last line */
+	int64_t first; /* now() at the first case's start, 0 before it */
 	unsigned int ran, failures;
 	/* what the lab's init has told */
 	bool hello;
@@ -93,13 +93,13 @@ bool host_nests(enum vendor vendor);
  */
 bool initrd_make(struct run *run, const struct load_plan *plan, const char *path);
 
-/* Seconds without a line after which what sends them counts as hung. */
+/* Seconds without a line after which what sends the stream counts as hung. */
 int patience(const struct options *o);
 
 /* Set by SIGINT, SIGTERM and SIGHUP. */
 extern volatile int interrupted;
 
-/* Seconds of CLOCK_MONOTONIC. */
-time_t now(void);
+/* Milliseconds of CLOCK_MONOTONIC. */
+int64_t now(void);
 
 #endif

@@ -158,6 +158,8 @@ static void take_line(const char *text, void *arg)
 			return;
 		break;
 	case KTAP_START:
+		if (!s->first)
+			s->first = s->last;
 		case_started(s, &line);
 		break;
 	case KTAP_SUBTEST:

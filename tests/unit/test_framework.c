@@ -196,7 +196,7 @@ TEST(interrupted, .what = "a signal ends the run and all its processes, and says
 	int keep, line = lifeline(&keep);
 	struct program p = start_bad("hang_forked", NULL, NULL, NULL, NULL, NULL);
 
-	ASSERT(program_read(&p, "# start: fixtures/bad.hang_forked\n"));
+	ASSERT(program_read(&p, "# both are there\n"));
 	kill(p.pid, signals[t->variant_idx]);
 	EXPECT_EQ(program_end(&p), 130);
 	EXPECT_EQ(count_lines(p.text, "# interrupted by "), 1, "%s", p.text);
@@ -209,7 +209,7 @@ TEST(runner_killed, .what = "kill -9 of the runner leaves no process")
 	int keep, line = lifeline(&keep);
 	struct program p = start_bad("hang_forked", NULL, NULL, NULL, NULL, NULL);
 
-	ASSERT(program_read(&p, "# start: fixtures/bad.hang_forked\n"));
+	ASSERT(program_read(&p, "# both are there\n"));
 	kill(p.pid, SIGKILL);
 	EXPECT_EQ(program_end(&p), -SIGKILL);
 	expect_all_dead(line, keep);
@@ -221,7 +221,7 @@ TEST(reader_gone, .what = "a run whose output nobody reads ends by itself")
 	struct program p = start_bad("hang_forked", NULL, NULL, NULL, NULL, NULL);
 	int status;
 
-	ASSERT(program_read(&p, "# start: fixtures/bad.hang_forked\n"));
+	ASSERT(program_read(&p, "# both are there\n"));
 	close(p.out);
 	ASSERT_EQ(waitpid(p.pid, &status, 0), p.pid);
 	EXPECT_EQ(WEXITSTATUS(status), 1);

@@ -95,6 +95,12 @@ static void report_op(struct vcpu *v)
 		  mb->nr_done, mb->nr_ops, op->kind, op->flags, op->addr, op->value, op->arg);
 }
 
+static bool accesses(u16 kind)
+{
+	return kind < AGENT_SET_PTE || (kind >= AGENT_TOUCH_READ && kind <= AGENT_SPIN_WRITE);
+}
+
+/* The last page fault's, else what the running operation touches, else CR2. */
 static gva_t interesting_address(struct vcpu *v, const struct kvm_sregs *s)
 {
 	struct agent_mailbox *mb = v->mailbox;
@@ -104,7 +110,7 @@ static gva_t interesting_address(struct vcpu *v, const struct kvm_sregs *s)
 		if (mb->results[i - 1].status == AGENT_FAULT &&
 		    mb->results[i - 1].vector == PF_VECTOR)
 			return mb->results[i - 1].cr2;
-	if (mb->nr_ops && mb->current_op < mb->nr_ops && mb->ops[mb->current_op].kind < AGENT_SET_PTE)
+	if (mb->nr_ops && mb->current_op < mb->nr_ops && accesses(mb->ops[mb->current_op].kind))
 		return mb->ops[mb->current_op].addr;
 	return s->cr2;
 }

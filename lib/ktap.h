@@ -87,6 +87,12 @@ struct ktap {
 	bool gone;	    /* the reader is gone: a write failed; nothing more is written */
 };
 
+/*
+ * A writer on stdout. Those of descriptors 0 to 2 that are closed become /dev/null
+ * first, so that nothing that is opened later takes their places.
+ */
+struct ktap ktap_stdout(void);
+
 void ktap_version(struct ktap *k);
 void ktap_plan(struct ktap *k, unsigned long n);
 void ktap_subtest(struct ktap *k, const char *name);

@@ -341,7 +341,7 @@ static void set_up_signals(struct runner *r)
 
 int test_run_all(struct test_list *list, const struct test_options *opt)
 {
-	struct runner r = {.opt = opt, .list = list, .ktap = {.fd = STDOUT_FILENO}};
+	struct runner r = {.opt = opt, .list = list, .ktap = ktap_stdout()};
 	const char *env = getenv("MMUSCOPE_ENV");
 	size_t next = 0;
 

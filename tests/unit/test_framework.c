@@ -215,6 +215,36 @@ TEST(runner_killed, .what = "kill -9 of the runner leaves no process")
 	expect_all_dead(line, keep);
 }
 
+/* fixtures/bad's exit status for one case, with descriptors closed: bit n stands for n. */
+static int run_with_closed(unsigned int closed, const char *name)
+{
+	const char *argv[] = {program_path("fixtures/bad"), name, NULL};
+	pid_t pid = test_fork();
+	int fd, status;
+
+	if (pid == 0) {
+		unsetenv("MMUSCOPE_KMSG");
+		for (fd = 0; fd < 3; fd++)
+			if (closed & (1u << fd))
+				close(fd);
+		execv(argv[0], (char *const *)argv);
+		_exit(126);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(closed_descriptors, .what = "a run with 0, 1 or 2 closed is a run like any other")
+{
+	unsigned int closed;
+
+	for (closed = 0; closed < 8; closed++) {
+		EXPECT_EQ(run_with_closed(closed, "inside"), 0, "mask %u", closed);
+		EXPECT_EQ(run_with_closed(closed, "fails"), 1, "mask %u", closed);
+		EXPECT_EQ(run_with_closed(closed, "exit0"), 1, "mask %u", closed);
+	}
+}
+
 TEST(reader_gone, .what = "a run whose output nobody reads ends by itself")
 {
 	int keep, line = lifeline(&keep);

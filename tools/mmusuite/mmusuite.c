@@ -186,7 +186,7 @@ static struct kmsg *watch_kernel_log(struct ktap *k)
 
 int main(int argc, char **argv)
 {
-	struct ktap k = {.fd = STDOUT_FILENO};
+	struct ktap k = ktap_stdout();
 	struct binaries all = {};
 	struct totals t = {};
 	struct options opt;

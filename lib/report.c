@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "test.h"
@@ -148,8 +149,8 @@ void vm_report(void *arg)
 	for (i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpu[i];
 
-		/* A vCPU that runs on another thread holds its registers until it stops. */
-		if (v->threaded && !v->stalled && !pthread_equal(v->thread, pthread_self())) {
+		/* Registers of a vCPU that runs on another thread are out of reach until it stops. */
+		if (v->runner && v->runner != gettid() && !v->stalled) {
 			test_diag("vCPU %u: running", v->id);
 			report_op(v);
 			continue;

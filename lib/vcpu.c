@@ -249,6 +249,7 @@ void vcpu_exec(struct vcpu *v)
 
 	v->mailbox->nr_done = 0;
 	arm_timer(v);
+	v->runner = v->timer_tid;
 	while (!done) {
 		ret = __vcpu_run(v);
 		if (v->stalled) {
@@ -267,6 +268,7 @@ void vcpu_exec(struct vcpu *v)
 		}
 		handle_exit(v, &done);
 	}
+	v->runner = 0;
 	disarm_timer(v);
 }
 

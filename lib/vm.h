@@ -70,6 +70,7 @@ struct vcpu {
 	/* lib's own */
 	pthread_t thread;
 	bool threaded;
+	pid_t runner; /* the thread that is inside vcpu_exec(), or 0 */
 	volatile sig_atomic_t stalled;
 	timer_t timer;
 	bool timer_made;

@@ -17,7 +17,7 @@
 #include "tools/mmurun/run.h"
 
 /* milliseconds that QEMU may take to go away by itself once the kernel has panicked or init is done */
-#define GRACE 5000
+#define GRACE 3000
 
 struct lab {
 	struct run *run;
@@ -308,6 +308,8 @@ enum exit_code lab_run(struct run *run, char **reason)
 		argv = qemu_argv(run, &plan, initrd);
 		keep_command(run, argv);
 		write_file(run, "kernel", run->kernel->version);
+		/* an earlier run's, when it had the same --output */
+		unlink(console);
 		console_open(&lab.console, console);
 		code = boot(&lab, argv, reason);
 		console_close(&lab.console);

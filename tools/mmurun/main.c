@@ -48,6 +48,8 @@ int64_t now(void)
 
 int patience(const struct options *o)
 {
+	if (o->hang_timeout)
+		return o->hang_timeout;
 	/* a case's own limit ends it first; some have a longer one than the default */
 	return (o->timeout ? o->timeout : 60) * 2 + 20;
 }

@@ -49,9 +49,10 @@ struct options {
 	const char *modules;		  /* NULL: the kernel's own */
 	const char *configs[MAX_CONFIGS]; /* each "k=v[,k=v]"; none: the defaults */
 	int nr_configs;
-	int jobs;    /* 0: mmusuite's default */
-	int timeout; /* seconds a case may take; 0: mmusuite's default */
-	int boot_timeout;
+	int jobs;	  /* 0: mmusuite's default */
+	int timeout;	  /* seconds a case may take; 0: mmusuite's default */
+	int boot_timeout; /* seconds until init's first word */
+	int hang_timeout; /* seconds without a line; 0: follows from timeout */
 	uint64_t seed;
 	bool have_seed;
 	const char *output; /* NULL: out/TIME-PID */

@@ -35,6 +35,7 @@ enum {
 	OPT_JOBS,
 	OPT_TIMEOUT,
 	OPT_BOOT_TIMEOUT,
+	OPT_HANG_TIMEOUT,
 	OPT_SEED,
 	OPT_OUTPUT,
 	OPT_FORMAT,
@@ -55,6 +56,7 @@ static const struct option long_options[] = {
 	{"jobs", required_argument, NULL, OPT_JOBS},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"boot-timeout", required_argument, NULL, OPT_BOOT_TIMEOUT},
+	{"hang-timeout", required_argument, NULL, OPT_HANG_TIMEOUT},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"output", required_argument, NULL, OPT_OUTPUT},
 	{"format", required_argument, NULL, OPT_FORMAT},
@@ -207,6 +209,8 @@ static bool parse_one(struct options *o, int opt, char **argv)
 		return parse_int("timeout", optarg, 86400, &o->timeout);
 	case OPT_BOOT_TIMEOUT:
 		return parse_int("boot-timeout", optarg, 86400, &o->boot_timeout);
+	case OPT_HANG_TIMEOUT:
+		return parse_int("hang-timeout", optarg, 86400, &o->hang_timeout);
 	case OPT_SEED:
 		return o->have_seed = parse_uint("seed", optarg, 0, UINT64_MAX, &o->seed);
 	case OPT_OUTPUT:

@@ -134,7 +134,7 @@ char *proc_output(char *const argv[])
 	if (pid < 0)
 		return NULL;
 	status = proc_wait(pid);
-	if (got < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) {
+	if (got < 0 || !WIFEXITED(status)) {
 		free(text);
 		return NULL;
 	}

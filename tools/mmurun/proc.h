@@ -26,7 +26,10 @@ void proc_kill(pid_t pid);
 /* Run a program to its end with output to @out (-1: /dev/null). True when it exited with 0. */
 bool proc_run(char *const argv[], int out);
 
-/* All that a program prints on stdout, as a string to free(); NULL when it failed. */
+/*
+ * All that a program prints on stdout, as a string to free(), whatever its exit status; NULL
+ * when it did not start or was killed.
+ */
 char *proc_output(char *const argv[]);
 
 #endif

@@ -31,8 +31,8 @@ static struct {
 	int verdict_fd;
 	pid_t pid; /* the process forked for the case */
 	struct hook *cleanup, *on_failure;
-	_Atomic pid_t ending; /* thread that ends the case, 0 while it runs */
-	atomic_bool reported; /* the failure hooks have run or are running */
+	_Atomic pid_t ending;  /* thread that ends the case, 0 while it runs */
+	atomic_bool reporting; /* a thread is running the failure hooks */
 } me;
 
 static void send_verdict(enum test_verdict verdict, const char *text)
@@ -142,8 +142,10 @@ static void run_hooks(struct hook **list)
 
 static void report_failure(void)
 {
-	if (getpid() == me.pid && !atomic_exchange(&me.reported, true))
-		run_hooks(&me.on_failure);
+	if (getpid() != me.pid || atomic_exchange(&me.reporting, true))
+		return;
+	run_hooks(&me.on_failure);
+	atomic_store(&me.reporting, false);
 }
 
 void test_detach(void)

@@ -2,7 +2,8 @@
 /*
  * The one header that tests include: VMs and memslots (vm.h), page tables
  * (aspace.h), what the guest does (agent.h), counters (stats.h), dirty logs
- * (dirty.h), host memory (memory.h) and the test framework (test.h).
+ * (dirty.h), host memory (memory.h), known defects of processors (quirks.h)
+ * and the test framework (test.h).
  */
 #ifndef LIB_MMUSCOPE_H
 #define LIB_MMUSCOPE_H
@@ -12,6 +13,7 @@
 #include "dirty.h"
 #include "memory.h"
 #include "probe.h"
+#include "quirks.h"
 #include "stats.h"
 #include "test.h"
 #include "vm.h"

@@ -171,16 +171,24 @@ void kvm_probe(struct kvm_probe *probe)
 	*probe = cached;
 }
 
-void skip_if_partial(struct vm *vm, bool insn, const char *where)
+bool kvm_is_partial(void)
 {
 	const char *strict = getenv("MMUSCOPE_STRICT");
 	struct kvm_probe p;
 
 	if (strict && *strict == '1')
+		return false;
+	kvm_probe(&p);
+	return p.usable && !p.full;
+}
+
+void skip_if_partial(struct vm *vm, bool insn, const char *where)
+{
+	struct kvm_probe p;
+
+	if (!kvm_is_partial())
 		return;
 	kvm_probe(&p);
-	if (p.full || !p.usable)
-		return;
 	if (insn)
 		test_skip("this KVM can't execute the instruction at %s (%s)", where, p.reason);
 	if (!(p.modes & MODE(vm->mode->id)))

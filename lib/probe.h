@@ -25,6 +25,13 @@ struct kvm_probe {
  */
 void kvm_probe(struct kvm_probe *probe);
 
+/*
+ * Whether this is a partial KVM, for what such ones are known to get wrong rather
+ * than refuse (EFER.NX=0 has no effect on ring 3). Never under MMUSCOPE_STRICT=1,
+ * and not where no guest runs at all.
+ */
+bool kvm_is_partial(void);
+
 struct vm;
 /*
  * For use where something failed that never fails on a whole KVM: skips the

@@ -144,7 +144,7 @@ void test_count_check_at(const char *file, int line);
 /* --- hooks and helpers --------------------------------------------------- */
 
 /*
- * Have fn(arg) called once, at the first failure or error of the case, to print
+ * Have fn(arg) called once, at the next failure or error of the case, to print
  * a report (with test_diag() or printf()). Latest registered first. Drop one
  * with test_on_failure_drop() before what it looks at goes away.
  */

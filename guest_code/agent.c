@@ -20,7 +20,7 @@ extern char user_read8[], user_write8[], user_cmpxchg8[], user_or8[], user_xadd8
 #define SIZED8(name, size) NULL
 #endif
 extern char user_read1[], user_read2[], user_write1[], user_write2[];
-extern char user_exec[], user_touch_read[], user_touch_write[];
+extern char user_exec[], user_touch_read[], user_touch_write[], user_load_fs[];
 SIZED_FN(user_read)
 SIZED_FN(user_write)
 SIZED_FN(user_cmpxchg)
@@ -46,6 +46,8 @@ static void *user_code(const struct agent_op *op, u32 size)
 		return user_touch_read;
 	case AGENT_TOUCH_WRITE:
 		return user_touch_write;
+	case AGENT_LOAD_FS:
+		return user_load_fs;
 	}
 	return NULL;
 }
@@ -257,6 +259,9 @@ static u32 execute(struct guest_cpu *cpu, const struct agent_op *op, u32 size, u
 	}
 	case AGENT_WBINVD:
 		asm volatile("wbinvd" : : : "memory");
+		break;
+	case AGENT_LOAD_FS:
+		asm volatile("mov %w0, %%fs" : : "r"((u32)op->value) : "memory");
 		break;
 	case AGENT_TOUCH_READ:
 		for (i = 0; i < op->value; i++, addr += op->arg) {

@@ -52,6 +52,7 @@ enum agent_op_kind {
 	AGENT_WRPKRU = 26, /* value */
 	AGENT_RDPKRU = 27,
 	AGENT_WBINVD = 28,
+	AGENT_LOAD_FS = 29, /* selector value: reads its descriptor, an implicit access */
 	/* many accesses: addr, addr + arg, … value times */
 	AGENT_TOUCH_READ = 30, /* value: sum; after a fault: how many went well */
 	AGENT_TOUCH_WRITE = 31, /* stores arg2, arg2 + 1, … */

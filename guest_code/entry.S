@@ -232,6 +232,9 @@ user user_xadd4
 user user_exec
 	call	*DI
 	ud2
+user user_load_fs
+	movw	%si, %fs
+	ud2
 #ifdef __x86_64__
 user user_read8
 	movq	(DI), %rax

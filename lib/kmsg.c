@@ -183,7 +183,7 @@ static char *next_line(struct kmsg *k, int timeout_ms)
 			if (!timeout_ms || poll(&pfd, 1, timeout_ms) <= 0)
 				return NULL;
 		} else if (errno != EPIPE && errno != EINTR) {
-			/* EPIPE: records were overwritten before they were read; go on behind them */
+			/* EPIPE: records were overwritten unread; go on behind them */
 			return NULL;
 		}
 	}

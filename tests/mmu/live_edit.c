@@ -252,7 +252,7 @@ static void check_transitions(struct vm *vm, const struct subject *s)
 }
 
 TEST(transitions, .what = "an entry at any level goes from any state to any other",
-     .modes = MODES_PAGED)
+     .modes = MODES_PAGED, .fixes = (const char *const[]){"9e7b0e7fba45", NULL})
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m, .mem_size = 16 * MiB);

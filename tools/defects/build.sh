@@ -177,7 +177,8 @@ reset_tree() {
 # range FILE FUNCTION: first and last line of a function's definition.
 range() {
 	awk -v fn="$2(" '
-		!start && /^[A-Za-z_]/ && index($0, fn) { start = NR }
+		!start && /^[A-Za-z_]/ && (at = index($0, fn)) &&
+			(at == 1 || substr($0, at - 1, 1) !~ /[A-Za-z0-9_]/) { start = NR }
 		start && !body && /;$/ { start = 0 }
 		start && /^\{/ { body = 1 }
 		body && /^\}/ { print start "," NR; exit }

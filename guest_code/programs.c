@@ -4,6 +4,7 @@
  */
 #include "guest_code/runtime.h"
 #include "guest_code/programs.h"
+#include "x86/arch/svm.h"
 
 static u32 remap_loop(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 {
@@ -70,11 +71,29 @@ static u32 probe(const struct agent_op *op, u64 *value)
 	return AGENT_OK;
 }
 
+void svm_vmrun(unsigned long vmcb, unsigned long di, unsigned long si);
+
+static u8 host_save[AGENT_MAX_CPUS][SZ_4K] __attribute__((aligned(4096)));
+
+static u32 vmrun(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
+{
+	u64 efer = rdmsr(MSR_EFER);
+
+	if (!(efer & EFER_SVME))
+		wrmsr(MSR_EFER, efer | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE, (unsigned long)host_save[cpu - cpus]);
+	svm_vmrun(op->value, op->arg, op->arg2);
+	*value = ((volatile struct vmcb *)(unsigned long)op->value)->exit_code;
+	return AGENT_OK;
+}
+
 u32 run_program(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 {
 	switch (op->addr) {
 	case PROGRAM_REMAP_LOOP:
 		return remap_loop(cpu, op, value);
+	case PROGRAM_VMRUN:
+		return vmrun(cpu, op, value);
 	case PROGRAM_PROBE:
 		return probe(op, value);
 	}

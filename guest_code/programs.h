@@ -18,6 +18,11 @@ enum guest_program {
 	PROGRAM_REMAP_LOOP = 1,
 	/* Executes instruction value of enum probe_insn, for the host's probe. */
 	PROGRAM_PROBE = 2,
+	/*
+	 * VMRUN of the VMCB at gpa value, with arg and arg2 in the nested guest's di and
+	 * si. Turns EFER.SVME on; value: the exit code. The rest is in the VMCB.
+	 */
+	PROGRAM_VMRUN = 3,
 };
 
 /* Instructions that a partial KVM is known to fail on. */

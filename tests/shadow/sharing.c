@@ -168,44 +168,57 @@ TEST(linked_while_unsync,
 	EXPECT_VALUE(op_result(v, r[2]), frame_id(2));
 }
 
-TEST(fresh_address, .what = "an address never used sees the last store without a flush",
+/* Two pages of one leaf table get frames @frame and @frame + 1. */
+static void op_edit_both(struct vm *vm, gva_t gva, u32 frame)
+{
+	op_set_pte(vm->vcpu[0], &vm->as, gva, 1, frame_pte(vm, frame, PTE_W));
+	op_set_pte(vm->vcpu[0], &vm->as, gva + 40 * SZ_4K, 1, frame_pte(vm, frame + 1, PTE_W));
+}
+
+/*
+ * The first address that is used at the new place is looked up in the guest's
+ * tables anyway; what counts is the second one, which the table that was just
+ * linked maps already.
+ */
+TEST(fresh_address, .what = "addresses never used see the last stores without a flush",
      .modes = MODES_PAGED, .fixes = (const char *const[]){ "65855ed8b034", NULL })
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	int level, top = t->mode->id == PM_PAE ? 2 : t->mode->levels;
-	gva_t gva = vm->test_gva;
-	u32 i;
+	gva_t gva = vm->test_gva, far = 40 * SZ_4K;
+	u32 i, k, frame = 0, r[2];
 
 	number_frames(vm);
 	vm_map(vm, gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W);
+	vm_map(vm, gva + far, frame_gpa(vm, 1), SZ_4K, 1, PTE_W);
 	/* The entry at @level is copied to a place that is not present; what hangs below is shared. */
 	for (level = 2; level <= top; level++) {
-		gva_t fresh = gva + 3 * level_size(t->mode, level);
+		u64 entry = aspace_get_pte(&vm->as, gva, level);
 
 		for (i = 0; i < 3; i++) {
-			gva_t again = fresh + i * level_size(t->mode, level);
-			u32 frame = level * 8 + i, r;
+			gva_t fresh = gva + (3 + i) * level_size(t->mode, level);
 
-			read4(v, gva);
 			op_clear(v);
 			op_load_cr3(v, vm->as.root);
 			op_read(v, gva);
-			op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, frame, PTE_W));
-			op_set_pte(v, &vm->as, again, level, aspace_get_pte(&vm->as, gva, level));
-			r = op_read(v, again);
+			op_read(v, gva + far);
+			/* Then once more, while the table below is out of sync already. */
+			for (k = 0; k < 2; k++) {
+				frame += 2;
+				op_edit_both(vm, gva, frame);
+				op_set_pte(v, &vm->as, fresh, level, entry);
+				r[k] = op_read(v, fresh);
+				op_read(v, fresh + far);
+				op_set_pte(v, &vm->as, fresh, level, 0);
+				op_invlpg(v, fresh);
+				op_invlpg(v, fresh + far);
+			}
 			vcpu_exec(v);
-			EXPECT_VALUE(op_result(v, r), frame_id(frame), "level %d, entry %u", level, i);
-			/* Again, while the table below is out of sync. */
-			op_clear(v);
-			op_set_pte(v, &vm->as, again, level, 0);
-			op_invlpg(v, again);
-			op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, frame + 4, PTE_W));
-			op_set_pte(v, &vm->as, again, level, aspace_get_pte(&vm->as, gva, level));
-			r = op_read(v, again);
-			vcpu_exec(v);
-			EXPECT_VALUE(op_result(v, r), frame_id(frame + 4), "level %d, entry %u", level,
-				     i);
+			for (k = 0; k < 4; k++)
+				EXPECT_VALUE(op_result(v, r[k / 2] + k % 2),
+					     frame_id(frame - 2 + k), "level %d, entry %u, page %u",
+					     level, i, k);
 		}
 	}
 }

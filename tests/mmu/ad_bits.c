@@ -21,17 +21,17 @@
 #define AD (PTE_A | PTE_D)
 
 static const struct agent_op reads[] = {
-	{ .kind = AGENT_READ },
-	{ .kind = AGENT_READ, .flags = AGENT_USER },
-	{ .kind = AGENT_EXEC },
-	{ .kind = AGENT_EXEC, .flags = AGENT_USER },
+	{.kind = AGENT_READ},
+	{.kind = AGENT_READ, .flags = AGENT_USER},
+	{.kind = AGENT_EXEC},
+	{.kind = AGENT_EXEC, .flags = AGENT_USER},
 };
 static const struct agent_op writes[] = {
-	{ .kind = AGENT_WRITE, .value = 5 },
-	{ .kind = AGENT_WRITE, .value = 6, .flags = AGENT_USER },
-	{ .kind = AGENT_OR, .value = 8 },
-	{ .kind = AGENT_XADD, .value = 1, .flags = AGENT_USER },
-	{ .kind = AGENT_CMPXCHG, .value = ~0u, .arg = 1 }, /* fails to compare, writes back */
+	{.kind = AGENT_WRITE, .value = 5},
+	{.kind = AGENT_WRITE, .value = 6, .flags = AGENT_USER},
+	{.kind = AGENT_OR, .value = 8},
+	{.kind = AGENT_XADD, .value = 1, .flags = AGENT_USER},
+	{.kind = AGENT_CMPXCHG, .value = ~0u, .arg = 1}, /* fails to compare, writes back */
 };
 
 /* A fresh address whose tables, all but PAE's root, are its own. */
@@ -64,7 +64,8 @@ static int max_leaf(const struct paging_mode *m)
 	return m->long_mode && cpu_has(&CPU_GBPAGES) ? 3 : 2;
 }
 
-TEST(set_by_access, .what = "each kind of access sets A at every level, and D in the leaf if it writes",
+TEST(set_by_access,
+     .what = "each kind of access sets A at every level, and D in the leaf if it writes",
      .modes = MODES_PAGED)
 {
 	struct vm *vm = vm_create(t->mode, .mem_gpa = SZ_1G, .mem_size = SZ_2M);
@@ -79,8 +80,8 @@ TEST(set_by_access, .what = "each kind of access sets A at every level, and D in
 	for (leaf = 1; leaf <= max_leaf(t->mode); leaf++) {
 		page = level_size(t->mode, leaf);
 		for (i = 0; i < n; i++) {
-			struct agent_op op = i < ARRAY_LEN(reads) ? reads[i] :
-								    writes[i - ARRAY_LEN(reads)];
+			struct agent_op op =
+				i < ARRAY_LEN(reads) ? reads[i] : writes[i - ARRAY_LEN(reads)];
 
 			gva = fresh_gva(vm, k++);
 			vm_map(vm, gva, vm->mem->gpa, page, leaf, PTE_W | PTE_U | PTE_SW0);
@@ -98,8 +99,8 @@ TEST(set_by_access, .what = "each kind of access sets A at every level, and D in
 			EXPECT_OK(op_result(v, k), "access %u at level %d", i, leaf);
 			expect_path(vm, gva, leaf, PTE_A | (write ? PTE_D : 0),
 				    write ? "after a write" : "after a read");
-			before = pte_make_leaf(t->mode, vm->mem->gpa, leaf,
-					       PTE_W | PTE_U | PTE_SW0);
+			before =
+				pte_make_leaf(t->mode, vm->mem->gpa, leaf, PTE_W | PTE_U | PTE_SW0);
 			EXPECT_EQ(aspace_get_pte(&vm->as, gva, leaf) & ~AD, before,
 				  "the rest of the entry");
 		}
@@ -116,21 +117,21 @@ struct refusal {
 
 #define FULL (PTE_W | PTE_U)
 static const struct refusal refusals[] = {
-	{ PTE_W, FULL, AGENT_READ, AGENT_USER, 0, false },
-	{ PTE_W, FULL, AGENT_WRITE, AGENT_USER, 0, false },
-	{ PTE_W, FULL, AGENT_EXEC, AGENT_USER, 0, false },
-	{ PTE_U, FULL, AGENT_WRITE, AGENT_USER, 0, false },
-	{ PTE_U, FULL, AGENT_WRITE, 0, 0, false },
-	{ 0, FULL, AGENT_WRITE, 0, 0, false },
-	{ FULL, PTE_U, AGENT_WRITE, 0, 0, false },
-	{ FULL, PTE_U, AGENT_WRITE, AGENT_USER, 0, false },
-	{ FULL, PTE_W, AGENT_READ, AGENT_USER, 0, false },
-	{ FULL | PTE_NX, FULL, AGENT_EXEC, 0, 0, true },
-	{ FULL | PTE_NX, FULL, AGENT_EXEC, AGENT_USER, 0, true },
-	{ FULL, FULL | PTE_NX, AGENT_EXEC, AGENT_USER, 0, true },
-	{ FULL, FULL, AGENT_EXEC, 0, CR4_SMEP, false },
-	{ FULL, FULL, AGENT_READ, 0, CR4_SMAP, false },
-	{ FULL, FULL, AGENT_WRITE, 0, CR4_SMAP, false },
+	{PTE_W, FULL, AGENT_READ, AGENT_USER, 0, false},
+	{PTE_W, FULL, AGENT_WRITE, AGENT_USER, 0, false},
+	{PTE_W, FULL, AGENT_EXEC, AGENT_USER, 0, false},
+	{PTE_U, FULL, AGENT_WRITE, AGENT_USER, 0, false},
+	{PTE_U, FULL, AGENT_WRITE, 0, 0, false},
+	{0, FULL, AGENT_WRITE, 0, 0, false},
+	{FULL, PTE_U, AGENT_WRITE, 0, 0, false},
+	{FULL, PTE_U, AGENT_WRITE, AGENT_USER, 0, false},
+	{FULL, PTE_W, AGENT_READ, AGENT_USER, 0, false},
+	{FULL | PTE_NX, FULL, AGENT_EXEC, 0, 0, true},
+	{FULL | PTE_NX, FULL, AGENT_EXEC, AGENT_USER, 0, true},
+	{FULL, FULL | PTE_NX, AGENT_EXEC, AGENT_USER, 0, true},
+	{FULL, FULL, AGENT_EXEC, 0, CR4_SMEP, false},
+	{FULL, FULL, AGENT_READ, 0, CR4_SMAP, false},
+	{FULL, FULL, AGENT_WRITE, 0, CR4_SMAP, false},
 };
 
 static bool refusal_possible(const struct paging_mode *m, const struct refusal *r)
@@ -142,9 +143,10 @@ static bool refusal_possible(const struct paging_mode *m, const struct refusal *
 	return !(r->cr4 & CR4_SMAP) || cpu_has(&CPU_SMAP);
 }
 
-static const char *const refused_fixes[] = { "8cbc70696f14", NULL };
+static const char *const refused_fixes[] = {"8cbc70696f14", NULL};
 
-TEST(refused_sets_nothing, .what = "an access refused for its rights sets neither A nor D in the leaf",
+TEST(refused_sets_nothing,
+     .what = "an access refused for its rights sets neither A nor D in the leaf",
      .modes = MODES_PAGED, .fixes = refused_fixes)
 {
 	struct vm *vm = vm_create(t->mode);
@@ -199,13 +201,13 @@ TEST(read_then_write, .what = "a page read first gets D with its first write, an
 	}
 }
 
-static const char *const wp_fixes[] = { "c22885050e65", NULL };
+static const char *const wp_fixes[] = {"c22885050e65", NULL};
 
 TEST(dirty_without_wp,
      .what = "a kernel's write to a read-only page with CR0.WP=0 sets D, in each of two entries",
      .modes = MODES_PAGED, .fixes = wp_fixes)
 {
-	static const u64 bits[] = { 0, PTE_U };
+	static const u64 bits[] = {0, PTE_U};
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M);
 	struct vcpu *v = vm->vcpu[0];
 	gva_t a, b;
@@ -258,7 +260,8 @@ TEST(per_entry, .what = "of two entries for one page the one that was used gets 
 	}
 }
 
-TEST(set_again, .what = "bits that the guest cleared and invalidated are set again by the next access",
+TEST(set_again,
+     .what = "bits that the guest cleared and invalidated are set again by the next access",
      .modes = MODES_PAGED)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M);
@@ -319,8 +322,8 @@ TEST(neighbours_untouched,
 	vcpu_exec(v);
 	for (i = 0; i < 32; i++) {
 		EXPECT_OK(op_result(v, i));
-		EXPECT_EQ(aspace_get_pte(&vm->as, gva + i * SZ_4K, 1) & AD,
-			  i % 2 ? (u64)AD : PTE_A, "page %u after its access", i);
+		EXPECT_EQ(aspace_get_pte(&vm->as, gva + i * SZ_4K, 1) & AD, i % 2 ? (u64)AD : PTE_A,
+			  "page %u after its access", i);
 	}
 }
 

@@ -121,14 +121,14 @@ static void note_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 		memcpy(run->mmio.data, &word, sizeof(word));
 }
 
-static const char *const raised_fixes[] = { "86931ff7207b", NULL };
+static const char *const raised_fixes[] = {"86931ff7207b", NULL};
 
 TEST(raised, .what = "addresses that the guest may have and the host does not are MMIO, not memory",
      .modes = MODES_64, .fixes = raised_fixes, .meant_for = MMU_SHADOW)
 {
 	struct vm *vm;
 	struct vcpu *v;
-	struct seen seen = { .n = 0 };
+	struct seen seen = {.n = 0};
 	gpa_t gpa;
 	gva_t gva;
 	u32 i;
@@ -155,6 +155,17 @@ TEST(raised, .what = "addresses that the guest may have and the host does not ar
 		     "memory below");
 }
 
+/* The processor took the value, and the hypervisor can't enter the guest any more. */
+static bool bad_cr3_accepted(struct vcpu *v, struct kvm_run *run, void *arg)
+{
+	(void)v;
+	(void)arg;
+	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY && (mmu_kind() & MMU_TDP) && host_is_tcg())
+		test_xfail("QEMU 7.2, target/i386/tcg/sysemu/misc_helper.c, helper_write_crN",
+			   "TCG loads a CR3 beyond MAXPHYADDR, then refuses VMRUN with it");
+	return false;
+}
+
 TEST(cr3, .what = "CR3 with an address bit above MAXPHYADDR is refused", .modes = MODES_64)
 {
 	struct vm *vm = vm_create(t->mode);
@@ -162,6 +173,7 @@ TEST(cr3, .what = "CR3 with an address bit above MAXPHYADDR is refused", .modes 
 	u32 bit, width = cpu_maxphyaddr();
 
 	REQUIRE(width < 52, "MAXPHYADDR below 52");
+	v->other_exit = bad_cr3_accepted;
 	for (bit = width; bit < 52; bit++)
 		EXPECT_FAULT(guest_op(v, .kind = AGENT_WRITE_CR, .addr = 3,
 				      .value = vm->as.root | BIT(bit)),

@@ -17,7 +17,7 @@
 #define NO_FAULT ~0ull
 #define NR_KEYS	 16
 
-static const u64 page_bits[] = { PTE_W | PTE_U, PTE_U, PTE_W };
+static const u64 page_bits[] = {PTE_W | PTE_U, PTE_U, PTE_W};
 
 struct setting {
 	bool wp, pke;
@@ -25,11 +25,11 @@ struct setting {
 };
 
 static const struct agent_op accesses[] = {
-	{ .kind = AGENT_READ },
-	{ .kind = AGENT_WRITE },
-	{ .kind = AGENT_READ, .flags = AGENT_USER },
-	{ .kind = AGENT_WRITE, .flags = AGENT_USER },
-	{ .kind = AGENT_EXEC, .flags = AGENT_USER },
+	{.kind = AGENT_READ},
+	{.kind = AGENT_WRITE},
+	{.kind = AGENT_READ, .flags = AGENT_USER},
+	{.kind = AGENT_WRITE, .flags = AGENT_USER},
+	{.kind = AGENT_EXEC, .flags = AGENT_USER},
 };
 #define NR_ACCESSES ARRAY_LEN(accesses)
 
@@ -90,19 +90,19 @@ static void check_setting(struct vm *vm, const struct setting *s, u64 cr0, u64 c
 		error = expected_error(s, a, bits, k);
 		if (error == NO_FAULT)
 			EXPECT_OK(op_result(v, i),
-				  "kind %u flags %u, key %u, bits %#lx, PKRU %#x WP %d PKE %d", a->kind,
-				  a->flags, k, bits, s->pkru, s->wp, s->pke);
+				  "kind %u flags %u, key %u, bits %#lx, PKRU %#x WP %d PKE %d",
+				  a->kind, a->flags, k, bits, s->pkru, s->wp, s->pke);
 		else
 			EXPECT_PF(op_result(v, i), error, v->mailbox->ops[i].addr,
-				  "kind %u flags %u, key %u, bits %#lx, PKRU %#x WP %d PKE %d", a->kind,
-				  a->flags, k, bits, s->pkru, s->wp, s->pke);
+				  "kind %u flags %u, key %u, bits %#lx, PKRU %#x WP %d PKE %d",
+				  a->kind, a->flags, k, bits, s->pkru, s->wp, s->pke);
 	}
 }
 
 TEST(rights, .what = "PKRU takes data access and writing away from user pages by key",
      .modes = MODES_64, .meant_for = MMU_TDP)
 {
-	static const u32 patterns[] = { 0, ~0u, 0x55555555, 0xaaaaaaaa, 0x1b1b1b1b, 0 };
+	static const u32 patterns[] = {0, ~0u, 0x55555555, 0xaaaaaaaa, 0x1b1b1b1b, 0};
 	struct vm *vm;
 	struct vcpu *v;
 	u64 cr0, cr4;
@@ -122,7 +122,7 @@ TEST(rights, .what = "PKRU takes data access and writing away from user pages by
 	cr0 = guest_get_cr(v, 0) & ~CR0_WP;
 	cr4 = guest_get_cr(v, 4);
 	for (i = 0; i < 4 * ARRAY_LEN(patterns); i++) {
-		struct setting s = { .wp = i & 1, .pke = i & 2, .pkru = patterns[i / 4] };
+		struct setting s = {.wp = i & 1, .pke = i & 2, .pkru = patterns[i / 4]};
 
 		/* Key 0 is that of ring 3's stack; the last pattern is random. */
 		if (i / 4 == ARRAY_LEN(patterns) - 1)
@@ -157,8 +157,8 @@ TEST(large_page, .what = "keys in the leaf of a large page count, bits 62:59 abo
 	EXPECT_PF(__user_write(v, small, 3), PFERR_P | PFERR_W | PFERR_U | PFERR_PK, small);
 }
 
-TEST(key_changed, .what = "a live change of a page's key counts after INVLPG",
-     .modes = MODES_64, .meant_for = MMU_TDP)
+TEST(key_changed, .what = "a live change of a page's key counts after INVLPG", .modes = MODES_64,
+     .meant_for = MMU_TDP)
 {
 	struct vm *vm;
 	struct vcpu *v;
@@ -170,7 +170,8 @@ TEST(key_changed, .what = "a live change of a page's key counts after INVLPG",
 	v = vm->vcpu[0];
 	gva = vm->test_gva;
 	vm_map(vm, gva, vm->mem->gpa, SZ_4K, 1, PTE_W | PTE_U);
-	EXPECT_OK(guest_op(v, .kind = AGENT_WRPKRU, .value = 0x99999998)); /* odd keys WD, even AD */
+	EXPECT_OK(
+		guest_op(v, .kind = AGENT_WRPKRU, .value = 0x99999998)); /* odd keys WD, even AD */
 	for (key = 1; key < NR_KEYS; key++) {
 		guest_set_pte(v, &vm->as, gva, 1,
 			      vm->mem->gpa | PTE_P | PTE_W | PTE_U | PTE_PKEY(key));

@@ -29,13 +29,13 @@ static struct agent_result invlpg_then_write(struct vcpu *v, gva_t gva, u64 valu
 	return op_result(v, 1);
 }
 
-static const char *const wp_fixes[] = { "mmu: segregate shadow pages with different cr0.wp (2010)",
-					NULL };
+static const char *const wp_fixes[] = {"mmu: segregate shadow pages with different cr0.wp (2010)",
+				       NULL};
 
 TEST(wp_toggled, .what = "what the kernel wrote with CR0.WP=0 is read-only for it with CR0.WP=1",
      .modes = MODES_PAGED, .fixes = wp_fixes)
 {
-	static const u64 bits[] = { 0, PTE_U };
+	static const u64 bits[] = {0, PTE_U};
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
 	u64 cr0 = guest_get_cr(v, 0);
@@ -54,7 +54,8 @@ TEST(wp_toggled, .what = "what the kernel wrote with CR0.WP=0 is read-only for i
 			EXPECT_VALUE(__guest_read(v, gva), 10 + j);
 			if (bits[i] & PTE_U) {
 				EXPECT_VALUE(__user_read(v, gva), 10 + j);
-				EXPECT_PF(__user_write(v, gva, 1), PFERR_P | PFERR_W | PFERR_U, gva);
+				EXPECT_PF(__user_write(v, gva, 1), PFERR_P | PFERR_W | PFERR_U,
+					  gva);
 			}
 		}
 	}
@@ -118,7 +119,7 @@ TEST(nx_on, .what = "bit 63 is reserved until EFER.NX is set, then it forbids ex
 	EXPECT_VALUE(__user_exec(v, gva + SZ_4K), VALUE, "without NX in the entry");
 }
 
-static const char *const nx_fixes[] = { "9645bb56b31a", NULL };
+static const char *const nx_fixes[] = {"9645bb56b31a", NULL};
 
 TEST(nx_off_again, .what = "bit 63 is reserved once more when EFER.NX is cleared",
      .modes = MODES_64 | MODE(PM_PAE), .fixes = nx_fixes)
@@ -147,7 +148,7 @@ TEST(nx_off_again, .what = "bit 63 is reserved once more when EFER.NX is cleared
 	EXPECT_PF(quirk_fix_rsvd(res), PFERR_P | PFERR_U | PFERR_RSVD, gva);
 }
 
-static const char *const alias_fixes[] = { "d28c6cfbbc5e", NULL };
+static const char *const alias_fixes[] = {"d28c6cfbbc5e", NULL};
 
 TEST(large_alias_rights, .what = "two large entries for one page with different rights keep them",
      .modes = MODES_PAGED, .fixes = alias_fixes)
@@ -174,9 +175,8 @@ TEST(large_alias_rights, .what = "two large entries for one page with different 
 	}
 }
 
-static const char *const direct_fixes[] = { "9e7b0e7fba45",
-					    "mmu: fix conflict access permissions in direct sp (2010)",
-					    NULL };
+static const char *const direct_fixes[] = {
+	"9e7b0e7fba45", "mmu: fix conflict access permissions in direct sp (2010)", NULL};
 
 TEST(clean_alias_becomes_dirty,
      .what = "a write that makes a clean large page dirty leaves its read-only alias read-only",
@@ -200,7 +200,8 @@ TEST(clean_alias_becomes_dirty,
 	EXPECT_VALUE(__guest_read(v, rw), 5);
 }
 
-TEST(large_rights_changed, .what = "new rights of a large page's entry hold for all of it after INVLPG",
+TEST(large_rights_changed,
+     .what = "new rights of a large page's entry hold for all of it after INVLPG",
      .modes = MODES_PAGED, .fixes = direct_fixes)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M);
@@ -231,7 +232,7 @@ TEST(large_rights_changed, .what = "new rights of a large page's entry hold for 
  * "a" and "b" share everything from the second level on, and inside a read-only
  * directory entry comes first.
  */
-static const char *const inherited_fixes[] = { "CVE-2021-38198", NULL };
+static const char *const inherited_fixes[] = {"CVE-2021-38198", NULL};
 
 TEST(inherited_rights, .what = "paths that share tables have each the rights of their own entries",
      .modes = MODES_64, .fixes = inherited_fixes)
@@ -277,7 +278,7 @@ TEST(parents_rights_on_neighbours,
 	gva_t gva = vm->test_gva;
 	u32 i;
 
-	/* Leaves allow everything and look used; the directory entry allows reading by the kernel. */
+	/* Leaves allow everything and look used; the directory entry leaves the kernel reading. */
 	vm_map(vm, gva, vm->mem->gpa, 16 * SZ_4K, 1, PTE_W | PTE_U | PTE_A | PTE_D);
 	aspace_set_pte(&vm->as, gva, 2, aspace_get_pte(&vm->as, gva, 2) & ~(PTE_W | PTE_U));
 	guest_read(v, gva + 4 * SZ_4K);

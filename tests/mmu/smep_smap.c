@@ -71,7 +71,8 @@ TEST(smep_toggled, .what = "SMEP switched on and off applies to user pages alrea
 	}
 }
 
-TEST(smap_toggled, .what = "SMAP switched on and off applies to user pages already used; AC lifts it",
+TEST(smap_toggled,
+     .what = "SMAP switched on and off applies to user pages already used; AC lifts it",
      .modes = MODES_PAGED)
 {
 	struct vm *vm;
@@ -101,11 +102,11 @@ TEST(smap_toggled, .what = "SMAP switched on and off applies to user pages alrea
 	}
 }
 
-static const char *const nx_variants[] = { "nx", "no_nx", NULL };
-static const char *const smep_fixes[] = { "411c588dfb86", "844a5fe219cf", "5f0b819995e1", NULL };
+static const char *const nx_variants[] = {"nx", "no_nx", NULL};
+static const char *const smep_fixes[] = {"411c588dfb86", "844a5fe219cf", "5f0b819995e1", NULL};
 
 TEST(smep_without_wp,
-     .what = "a read-only user page that the kernel wrote with CR0.WP=0 stays out of bounds for SMEP",
+     .what = "a read-only user page written by the kernel with CR0.WP=0 stays subject to SMEP",
      .modes = MODES_64 | MODE(PM_32), .variants = nx_variants, .fixes = smep_fixes)
 {
 	struct vm *vm;
@@ -132,10 +133,10 @@ TEST(smep_without_wp,
 	}
 }
 
-static const char *const smap_fixes[] = { "0be0226f07d1", NULL };
+static const char *const smap_fixes[] = {"0be0226f07d1", NULL};
 
 TEST(smap_after_write_without_wp,
-     .what = "a read-only user page that the kernel wrote with CR0.WP=0 is SMAP's when that is switched on",
+     .what = "a read-only user page written by the kernel with CR0.WP=0 is subject to SMAP later",
      .modes = MODES_PAGED, .fixes = smap_fixes)
 {
 	struct vm *vm;
@@ -187,10 +188,10 @@ TEST(ac_write_without_wp,
 	EXPECT_PF(res, PFERR_P, at, "after");
 }
 
-#define LDT_SELECTOR 7 /* first descriptor of the LDT, RPL 3 */
+#define LDT_SELECTOR 7			   /* first descriptor of the LDT, RPL 3 */
 #define FLAT_DATA    0x00cff3000000ffffull /* DPL 3, accessed */
 
-static const char *const implicit_fixes[] = { "4f4aa80e3b88", NULL };
+static const char *const implicit_fixes[] = {"4f4aa80e3b88", NULL};
 
 TEST(implicit_access,
      .what = "SMAP keeps loads of descriptors from user pages, with AC set and in ring 3 too",
@@ -201,7 +202,7 @@ TEST(implicit_access,
 	struct kvm_sregs sregs;
 	struct agent_result res;
 	gva_t gva;
-	const struct agent_op load = { .kind = AGENT_LOAD_FS, .value = LDT_SELECTOR };
+	const struct agent_op load = {.kind = AGENT_LOAD_FS, .value = LDT_SELECTOR};
 	struct agent_op user = load, ac = load;
 
 	require_cpu(CPU_SMAP);
@@ -215,8 +216,7 @@ TEST(implicit_access,
 	guest_read(v, VM_TABLES_GPA); /* past the agent's start */
 	sregs = vcpu_sregs(v);
 	sregs.ldt = (struct kvm_segment){
-		.base = gva, .limit = 0xfff, .selector = 0x38, .type = 2, .present = 1
-	};
+		.base = gva, .limit = 0xfff, .selector = 0x38, .type = 2, .present = 1};
 	vcpu_set_sregs(v, &sregs);
 
 	EXPECT_OK(guest_op_op(v, load), "SMAP off");

@@ -55,7 +55,13 @@ static inline void expect_frames(struct vcpu *v, gpa_t gpa, u64 size, u32 base, 
 		     gpa);
 }
 
-#define read4(v, gva)	   ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = (gva)))
+/* A function, so that the value may go unused. */
+static inline u32 low_word(u64 value)
+{
+	return value;
+}
+
+#define read4(v, gva) low_word(guest_do(v, .kind = AGENT_READ, .size = 4, .addr = (gva)))
 #define write4(v, gva, val) \
 	((void)guest_do(v, .kind = AGENT_WRITE, .size = 4, .addr = (gva), .value = (val)))
 

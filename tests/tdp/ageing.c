@@ -71,7 +71,7 @@ static void format_swap(void)
 	int fd = open(zram_dev, O_WRONLY | O_CLOEXEC);
 	bool done;
 
-	header[1024 / 4] = 1; /* version */
+	header[1024 / 4] = 1;			      /* version */
 	header[1024 / 4 + 1] = SWAP_SIZE / SZ_4K - 1; /* last page */
 	memcpy((u8 *)header + SZ_4K - 10, "SWAPSPACE2", 10);
 	done = fd >= 0 && write(fd, header, SZ_4K) == (ssize_t)SZ_4K;
@@ -139,7 +139,8 @@ static void pageout(struct vm *vm)
 	memory_madvise(&vm->mem->mem, 0, FRAMES * SZ_4K, MADV_PAGEOUT);
 }
 
-TEST(idle_goes_used_stays, .what = "a page that the guest stopped using is reclaimed, a used one is not",
+TEST(idle_goes_used_stays,
+     .what = "a page that the guest stopped using is reclaimed, a used one is not",
      .exclusive = true, .restore = restore_swap)
 {
 	struct vm *vm;
@@ -156,8 +157,8 @@ TEST(idle_goes_used_stays, .what = "a page that the guest stopped using is recla
 	for (round = 0; round < 3 && pageout_asks(); round++) {
 		expect_frames(v, vm->mem->gpa, FRAMES / 2, 1, "in use");
 		pageout(vm);
-		EXPECT_EQ(swapped(&vm->mem->mem, 0, FRAMES / 2), 0, "round %d: used pages that went",
-			  round);
+		EXPECT_EQ(swapped(&vm->mem->mem, 0, FRAMES / 2), 0,
+			  "round %d: used pages that went", round);
 	}
 	pageout(vm);
 	pageout(vm);
@@ -167,8 +168,8 @@ TEST(idle_goes_used_stays, .what = "a page that the guest stopped using is recla
 	EXPECT_EQ(frame_word(vm->mem->hva, FRAMES - 1), 1000 + FRAMES - 1, "written after swap");
 }
 
-static const char *const restore_fixes[] = { "57128468080a", "restored PTE has needed permissions",
-					     NULL };
+static const char *const restore_fixes[] = {"57128468080a", "restored PTE has needed permissions",
+					    NULL};
 
 TEST(aged_then_written, .what = "a page that was aged is written without being lost or refused",
      .fixes = restore_fixes, .exclusive = true, .restore = restore_swap)
@@ -199,8 +200,8 @@ TEST(aged_then_written, .what = "a page that was aged is written without being l
 		/* Out and in again: what was written must have been swapped. */
 		pageout(vm);
 		pageout(vm);
-		EXPECT_EQ(swapped(&vm->mem->mem, 0, FRAMES), FRAMES, "round %u: idle pages that went",
-			  round);
+		EXPECT_EQ(swapped(&vm->mem->mem, 0, FRAMES), FRAMES,
+			  "round %u: idle pages that went", round);
 		expect_frames(v, vm->mem->gpa, FRAMES, round * 1000, "back from swap");
 	}
 	dirty_bitmap_free(&b);

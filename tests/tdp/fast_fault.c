@@ -54,13 +54,14 @@ TEST(dirty_again, .what = "each write to a page protected for the log marks it, 
 		fast = vcpu_stat(v, "pf_fast");
 		write_frames(v, vm->mem->gpa, FRAMES, round * 2000);
 		if (tdp())
-			EXPECT_EQ(vcpu_stat(v, "pf_fast"), fast, "round %lu: faults of a second write",
-				  round);
+			EXPECT_EQ(vcpu_stat(v, "pf_fast"), fast,
+				  "round %lu: faults of a second write", round);
 		expect_dirty(vm->mem, 0, FRAMES, "written");
 		expect_frames(v, vm->mem->gpa, FRAMES, round * 2000, "reading marks nothing");
 		expect_dirty(vm->mem, 0, 0, "read");
 	}
-	EXPECT_EQ(frame_word(vm->mem->hva, FRAMES - 1), 8000 + FRAMES - 1, "the host sees the last");
+	EXPECT_EQ(frame_word(vm->mem->hva, FRAMES - 1), 8000 + FRAMES - 1,
+		  "the host sees the last");
 }
 
 TEST(kinds_of_write, .what = "every kind of write to a protected page is seen and is done once")
@@ -125,7 +126,7 @@ TEST(readonly_slot, .what = "a read-only slot's page is never made writable by a
 	expect_dirty(s, 0, 0, "written in vain");
 }
 
-static const char *const cow_fixes[] = { "f082d86ea685", NULL };
+static const char *const cow_fixes[] = {"f082d86ea685", NULL};
 
 TEST(copy_on_write, .what = "a frame shared with a forked process is copied, not made writable",
      .fixes = cow_fixes)
@@ -209,7 +210,8 @@ TEST(two_vcpus, .what = "two vCPUs that fault on the same protected pages both g
 
 			op_clear(v);
 			/* Meet in the first page, then both go through all. */
-			op_add(v, .kind = AGENT_XADD, .size = 4, .addr = vm->mem->gpa + 64, .value = 1);
+			op_add(v, .kind = AGENT_XADD, .size = 4, .addr = vm->mem->gpa + 64,
+			       .value = 1);
 			op_add(v, .kind = AGENT_WAIT_GE, .size = 4, .addr = vm->mem->gpa + 64,
 			       .value = 2 * round);
 			for (page = 0; page < FRAMES; page++)
@@ -220,11 +222,11 @@ TEST(two_vcpus, .what = "two vCPUs that fault on the same protected pages both g
 		vcpu_join(vm->vcpu[0]);
 		vcpu_join(vm->vcpu[1]);
 		if (tdp())
-			EXPECT_GE(vcpus_stat(vm, "pf_fast") - fast, FRAMES, "round %lu: fast faults",
-				  round);
+			EXPECT_GE(vcpus_stat(vm, "pf_fast") - fast, FRAMES,
+				  "round %lu: fast faults", round);
 		for (i = 0; i < FRAMES; i++)
-			EXPECT_EQ(frame_word(vm->mem->hva, i), 2 * round, "round %lu, page %lu", round,
-				  i);
+			EXPECT_EQ(frame_word(vm->mem->hva, i), 2 * round, "round %lu, page %lu",
+				  round, i);
 		expect_dirty(vm->mem, 0, FRAMES, "both wrote");
 	}
 }

@@ -17,10 +17,10 @@
 #define SLOT_SIZE (4 * MiB)
 #define FRAMES	  (SLOT_SIZE / SZ_4K)
 
-static const char *const backings[] = { "anonymous", "thp", "hugetlb_2m", "memfd", "memfd_2m",
-					"shared", NULL };
-static const enum mem_backing backing_of[] = { MEM_ANON,  MEM_THP,	MEM_HUGETLB_2M,
-					       MEM_MEMFD, MEM_MEMFD_2M, MEM_SHARED };
+static const char *const backings[] = {"anonymous", "thp",    "hugetlb_2m", "memfd",
+				       "memfd_2m",  "shared", NULL};
+static const enum mem_backing backing_of[] = {MEM_ANON,	 MEM_THP,      MEM_HUGETLB_2M,
+					      MEM_MEMFD, MEM_MEMFD_2M, MEM_SHARED};
 
 static u64 leaves(const struct pages *p, u64 page_size)
 {
@@ -60,7 +60,7 @@ TEST(host_page_size, .what = "a page is mapped in the host's size, with one faul
 	EXPECT_EQ(vcpu_stat(v, "pf_fixed"), fixed, "faults of a second touch");
 }
 
-static const char *const guest_sizes[] = { "guest_4k", "guest_2m", NULL };
+static const char *const guest_sizes[] = {"guest_4k", "guest_2m", NULL};
 
 TEST(guest_page_size, .what = "the guest's page size does not limit the host's",
      .modes = MODE(PM_LA48) | MODE(PM_PAE), .variants = guest_sizes, .meant_for = MMU_TDP)
@@ -107,7 +107,7 @@ static void check_slot(struct vm *vm, struct memory *m, gpa_t gpa, u64 offset, u
 	s->vm = NULL; /* the number is free again */
 }
 
-static const char *const slot_fixes[] = { "ef057cbf825e", "99894a799f09", NULL };
+static const char *const slot_fixes[] = {"ef057cbf825e", "99894a799f09", NULL};
 
 TEST(slot_boundaries, .what = "no huge page leaves its slot or starts out of step with the host",
      .fixes = slot_fixes)
@@ -132,7 +132,7 @@ TEST(slot_neighbours, .what = "a huge page does not spill into the slot beside i
      .fixes = slot_fixes)
 {
 	/* Three slots share guest huge pages; each shows other memory, in step with the guest. */
-	static const u64 start[] = { 0, MiB, 3 * MiB }, end[] = { MiB, 3 * MiB, 4 * MiB };
+	static const u64 start[] = {0, MiB, 3 * MiB}, end[] = {MiB, 3 * MiB, 4 * MiB};
 	struct vm *vm = vm_create(no_paging(), .mem_size = VM_NO_MEM);
 	struct memory m[3];
 	u64 i, frames;

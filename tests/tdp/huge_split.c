@@ -36,8 +36,8 @@ static void manual_initially_set(struct vm *vm)
 /* A VM whose slot 1 is mapped by huge pages and holds @base + index in each frame. */
 static struct vm *huge_vm(void (*early)(struct vm *vm), u32 base)
 {
-	struct vm *vm = vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP,
-				  .early = early);
+	struct vm *vm =
+		vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP, .early = early);
 	struct pages before;
 
 	guest_do(vm->vcpu[0], .kind = AGENT_NOP);
@@ -74,7 +74,7 @@ static bool eager(void)
 static void check_log_over_huge(bool split_now)
 {
 	/* First, last, and two of one group of 64 in the first huge page; one in the second. */
-	static const u64 pages[] = { 0, 130, 131, PER_HUGE - 1, PER_HUGE + 77 };
+	static const u64 pages[] = {0, 130, 131, PER_HUGE - 1, PER_HUGE + 77};
 	struct vm *vm = huge_vm(NULL, 1);
 	struct vcpu *v = vm->vcpu[0];
 	struct pages huge = pages_now(vm), now;
@@ -92,8 +92,8 @@ static void check_log_over_huge(bool split_now)
 	expect_log(vm->mem, NULL, 0, "before the first write");
 
 	for (i = 0; i < ARRAY_LEN(pages); i++)
-		guest_do(v, .kind = AGENT_WRITE, .size = 4, .addr = vm->mem->gpa + pages[i] * SZ_4K + 8,
-			 .value = 7);
+		guest_do(v, .kind = AGENT_WRITE, .size = 4,
+			 .addr = vm->mem->gpa + pages[i] * SZ_4K + 8, .value = 7);
 	if (counted()) {
 		now = pages_now(vm);
 		EXPECT_EQ(now.p2m, huge.p2m - HUGE, "written: 2 MiB mappings");
@@ -120,7 +120,7 @@ static void check_log_over_huge(bool split_now)
 		EXPECT_EQ(frame_word(vm->mem->hva, i), 60000 + i, "frame %lu at the end", i);
 }
 
-static const char *const recover_fixes[] = { "87aa9ec939ec", NULL };
+static const char *const recover_fixes[] = {"87aa9ec939ec", "404381c5839d", NULL};
 
 TEST(log_on_off, .what = "huge pages are split for the dirty log and come back after it",
      .fixes = recover_fixes)
@@ -134,8 +134,7 @@ static void restore_eager(void)
 }
 
 TEST(log_on_off_lazy, .what = "the same when huge pages are split at the first write",
-     .fixes = recover_fixes, .meant_for = MMU_TDP_MMU, .exclusive = true,
-     .restore = restore_eager)
+     .fixes = recover_fixes, .meant_for = MMU_TDP_MMU, .exclusive = true, .restore = restore_eager)
 {
 	char was[16];
 
@@ -148,9 +147,9 @@ TEST(log_on_off_lazy, .what = "the same when huge pages are split at the first w
 
 TEST(under_log, .what = "memory first touched under the log is mapped by small pages")
 {
-	static const u64 pages[] = { 3, 4, 700 };
-	struct vm *vm = vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP,
-				  .mem_flags = LOG);
+	static const u64 pages[] = {3, 4, 700};
+	struct vm *vm =
+		vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP, .mem_flags = LOG);
 	struct vcpu *v = vm->vcpu[0];
 	struct dirty_bitmap b;
 	struct pages before;
@@ -174,7 +173,7 @@ TEST(under_log, .what = "memory first touched under the log is mapped by small p
 
 TEST(initially_set, .what = "with an initially set log, clearing a range splits what it covers")
 {
-	static const u64 pages[] = { 64, 127 };
+	static const u64 pages[] = {64, 127};
 	struct vm *vm = huge_vm(manual_initially_set, 1);
 	struct dirty_bitmap b = dirty_bitmap_alloc(vm->mem);
 	struct vcpu *v = vm->vcpu[0];
@@ -206,7 +205,7 @@ TEST(initially_set, .what = "with an initially set log, clearing a range splits 
 	EXPECT_EQ(pages_now(vm).p2m, huge.p2m, "2 MiB mappings after the log");
 }
 
-static const char *const clear_fixes[] = { "7cd1bf039eeb", NULL };
+static const char *const clear_fixes[] = {"7cd1bf039eeb", NULL};
 
 TEST(clear_one_page, .what = "clearing one page's bit splits the huge page that it is in",
      .fixes = clear_fixes, .meant_for = MMU_TDP_MMU)
@@ -232,13 +231,14 @@ TEST(clear_one_page, .what = "clearing one page's bit splits the huge page that 
 	EXPECT(dirty_test(&b, PER_HUGE), "the page is in the log again");
 	EXPECT_EQ(dirty_count(&b), FRAMES, "pages in the log");
 	if (!split)
-		test_xfail("7cd1bf039eeb", "the last huge page of a cleared range is not split ahead");
+		test_xfail("7cd1bf039eeb",
+			   "the last huge page of a cleared range is not split ahead");
 	EXPECT_EQ(split, 1, "huge pages that were split");
 }
 
 TEST(manual_protect, .what = "with manual protection a log that is fetched protects nothing")
 {
-	static const u64 pages[] = { 1, PER_HUGE };
+	static const u64 pages[] = {1, PER_HUGE};
 	struct vm *vm = huge_vm(manual, 1);
 	struct dirty_bitmap b = dirty_bitmap_alloc(vm->mem);
 	struct vcpu *v = vm->vcpu[0];
@@ -260,7 +260,7 @@ TEST(manual_protect, .what = "with manual protection a log that is fetched prote
 TEST(one_gib, .what = "a page of 1 GiB is mapped whole, split for the log, and comes back",
      .fixes = recover_fixes, .meant_for = MMU_TDP)
 {
-	static const u64 pages[] = { 0, PER_HUGE * 511 + 511 };
+	static const u64 pages[] = {0, PER_HUGE * 511 + 511};
 	struct vm *vm;
 	struct vcpu *v;
 	struct pages before, now;
@@ -284,8 +284,8 @@ TEST(one_gib, .what = "a page of 1 GiB is mapped whole, split for the log, and c
 	EXPECT_EQ(now.p1g, before.p1g + !eager(), "log on: 1 GiB mappings");
 	EXPECT_EQ(now.p4k, before.p4k + (eager() ? PER_HUGE * 512 : 0), "log on: 4 KiB mappings");
 	for (i = 0; i < ARRAY_LEN(pages); i++)
-		guest_do(v, .kind = AGENT_WRITE, .size = 4, .addr = vm->mem->gpa + pages[i] * SZ_4K + 8,
-			 .value = 7);
+		guest_do(v, .kind = AGENT_WRITE, .size = 4,
+			 .addr = vm->mem->gpa + pages[i] * SZ_4K + 8, .value = 7);
 	expect_log(vm->mem, pages, ARRAY_LEN(pages), "two pages written");
 	EXPECT_EQ(guest_do(v, .kind = AGENT_TOUCH_CHECK, .addr = vm->mem->gpa, .size = 4,
 			   .arg = SZ_2M + SZ_4K, .value = 511, .arg2 = 1),

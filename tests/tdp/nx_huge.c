@@ -17,7 +17,7 @@
 #define FRAMES	  (SLOT_SIZE / SZ_4K)
 #define HUGE	  (SLOT_SIZE / SZ_2M)
 
-static const char *const nx_fixes[] = { "CVE-2018-12207", NULL };
+static const char *const nx_fixes[] = {"CVE-2018-12207", NULL};
 
 static void restore_nx(void)
 {
@@ -35,12 +35,12 @@ static void set_nx(const char *value)
 }
 
 /* A VM on huge pages with numbered frames and a function at +256 of the frames below. */
-static const u64 code[] = { 3, 4, 511, 600 };
+static const u64 code[] = {3, 4, 511, 600};
 
 static struct vm *code_vm(void (*early)(struct vm *vm))
 {
-	struct vm *vm = vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP,
-				  .early = early);
+	struct vm *vm =
+		vm_create(no_paging(), .mem_size = SLOT_SIZE, .backing = MEM_THP, .early = early);
 	u64 i;
 
 	number_frames(vm->mem->hva, FRAMES, 1);

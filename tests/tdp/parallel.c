@@ -21,7 +21,7 @@
 
 #include "tdp.h"
 
-#define FRAMES 512
+#define FRAMES	512
 #define CONTROL (512 * MiB) /* gpa of slot 2: words by which guest and host synchronise */
 #define READY	(CONTROL + 0)
 #define GO	(CONTROL + 64)
@@ -53,7 +53,7 @@ static void op_meet(struct vcpu *v, u32 vcpus)
 	op_add(v, .kind = AGENT_WAIT_GE, .size = 4, .addr = READY, .value = vcpus);
 }
 
-static const char *const sizes[] = { "small", "huge", NULL };
+static const char *const sizes[] = {"small", "huge", NULL};
 
 TEST(same_pages, .what = "vCPUs that fault on the same pages share one mapping of each",
      .variants = sizes)
@@ -104,8 +104,8 @@ TEST(neighbours, .what = "vCPUs that fault on neighbouring pages fill the same t
 	for (i = 0; i < vcpus; i++)
 		vcpu_join(vm->vcpu[i]);
 	for (i = 0; i < 2 * FRAMES; i++)
-		EXPECT_EQ(frame_word(vm->mem->hva, i), i % vcpus * 10000 + 1 + i / vcpus, "frame %lu",
-			  i);
+		EXPECT_EQ(frame_word(vm->mem->hva, i), i % vcpus * 10000 + 1 + i / vcpus,
+			  "frame %lu", i);
 	if (counted())
 		EXPECT_EQ(pages_now(vm).p4k - before.p4k, 2 * FRAMES, "4 KiB mappings");
 }
@@ -176,11 +176,10 @@ static void wait_round(struct vm *vm)
 	}
 }
 
-static const char *const invalid_fixes[] = { "a955cad84cda", "18c841e1f411", "7533377215b6",
-					     "CVE-2026-64561", NULL };
+static const char *const invalid_fixes[] = {"a955cad84cda", "18c841e1f411", "7533377215b6",
+					    "CVE-2026-64561", NULL};
 
-TEST(slot_delete_add, .what = "slots come and go beside vCPUs that fault",
-     .fixes = invalid_fixes)
+TEST(slot_delete_add, .what = "slots come and go beside vCPUs that fault", .fixes = invalid_fixes)
 {
 	struct vm *vm = parallel_vm(2, 64 * SZ_4K, MEM_ANON, 0);
 	struct memslot *s = slot_add(vm, 3, CONTROL + SZ_2M, SZ_2M, MEM_ANON, 0);
@@ -196,7 +195,7 @@ TEST(slot_delete_add, .what = "slots come and go beside vCPUs that fault",
 	stop_counting(vm, 64, true);
 }
 
-static const char *const discard_fixes[] = { "82d811ff5665", "4a42d848db95", NULL };
+static const char *const discard_fixes[] = {"82d811ff5665", "4a42d848db95", NULL};
 
 TEST(discard_beside, .what = "the host discards pages beside and below vCPUs that fault",
      .fixes = discard_fixes)
@@ -225,8 +224,10 @@ static void copy_dirty(struct memslot *s, struct dirty_bitmap *b, u8 *copy)
 			memcpy(copy + i * SZ_4K, (u8 *)s->hva + i * SZ_4K, SZ_4K);
 }
 
+static const char *const log_fixes[] = {"edde99ce0529", "3354ef5a592d", "ba3a6120a4e7", NULL};
+
 TEST(migrate, .what = "copying what the dirty log names gives all that vCPUs wrote",
-     .variants = sizes)
+     .variants = sizes, .fixes = log_fixes)
 {
 	struct vm *vm = parallel_vm(2, SZ_2M, t->variant_idx ? MEM_THP : MEM_ANON, 0);
 	struct dirty_bitmap b = dirty_bitmap_alloc(vm->mem);
@@ -256,9 +257,17 @@ TEST(migrate, .what = "copying what the dirty log names gives all that vCPUs wro
 }
 
 /* What the host changes below a vCPU that holds the translation. */
-enum change { DISCARD, DISCARD_HUGE, DISCARD_MANY, LOG_ON, LOG_GET, LOG_CLEAR, SLOT_OTHER };
-static const char *const changes[] = { "discard",  "discard_huge", "discard_many", "log_on",
-				       "log_get", "log_clear",    "slot_other",	  NULL };
+enum change {
+	DISCARD,
+	DISCARD_HUGE,
+	DISCARD_MANY,
+	LOG_ON,
+	LOG_GET,
+	LOG_CLEAR,
+	SLOT_OTHER
+};
+static const char *const changes[] = {"discard", "discard_huge", "discard_many", "log_on",
+				      "log_get", "log_clear",	 "slot_other",	 NULL};
 
 static void manual(struct vm *vm)
 {
@@ -305,8 +314,8 @@ static void make_change(struct vm *vm, enum change c, u32 k, struct dirty_bitmap
 	*(volatile u32 *)s->hva = k;
 }
 
-static const char *const flush_fixes[] = { "a835429cda91", "048f49809c52", "33a3164161fc",
-					   "315f02c60d94", "6dbf79e7164e", NULL };
+static const char *const flush_fixes[] = {"a835429cda91", "048f49809c52", "33a3164161fc",
+					  "315f02c60d94", "6dbf79e7164e", NULL};
 
 /*
  * In each round the guest writes the page, says so, spins on the host's word,
@@ -323,7 +332,7 @@ TEST(flushed, .what = "a finished change is seen by a vCPU that never left the g
 				  .backing = c == DISCARD_HUGE ? MEM_THP : MEM_ANON,
 				  .mem_flags = c == LOG_GET ? KVM_MEM_LOG_DIRTY_PAGES : 0,
 				  .early = c == LOG_CLEAR ? manual : NULL);
-	struct memory other[2] = { memory_alloc(SZ_2M, MEM_ANON), memory_alloc(SZ_2M, MEM_ANON) };
+	struct memory other[2] = {memory_alloc(SZ_2M, MEM_ANON), memory_alloc(SZ_2M, MEM_ANON)};
 	struct dirty_bitmap b = dirty_bitmap_alloc(vm->mem);
 	struct vcpu *v = vm->vcpu[0];
 	gpa_t page = vm->mem->gpa;
@@ -354,8 +363,8 @@ TEST(flushed, .what = "a finished change is seen by a vCPU that never left the g
 			sched_yield();
 		if (logs(c)) {
 			dirty_get(vm->mem, &b);
-			EXPECT(dirty_test(&b, 0), "round %u: a write after the change is in the log",
-			       k);
+			EXPECT(dirty_test(&b, 0),
+			       "round %u: a write after the change is in the log", k);
 		}
 		EXPECT_EQ(((volatile u32 *)vm->mem->hva)[4], k,
 			  "round %u: a write after the change is in the memory of now", k);

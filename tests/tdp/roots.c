@@ -20,8 +20,8 @@
 #define FIRST  (SMBASE + 0x7000) /* where the SMI handler leaves what it read */
 #define SECOND (SMBASE + 0x7004)
 
-static const char *const fixes[] = { "a955cad84cda", "18c841e1f411", "7533377215b6",
-				     "CVE-2026-64561", NULL };
+static const char *const fixes[] = {"a955cad84cda", "18c841e1f411", "7533377215b6",
+				    "CVE-2026-64561", NULL};
 
 /* Slot 1 shows @m from now on. */
 static void show(struct memslot *s, struct memory *m)
@@ -65,8 +65,10 @@ TEST(every_vcpu, .what = "after a change of slots every vCPU sees the memory of 
 		expect_frames(vm->vcpu[i], s->gpa, FRAMES, 10000, "in the end");
 }
 
+static const char *const yield_fixes[] = {"CVE-2021-47094", "b28cb0cd2c5e", NULL};
+
 TEST(many_pages, .what = "roots with thousands of mappings go while vCPUs make more",
-     .fixes = fixes)
+     .fixes = yield_fixes)
 {
 	const u64 frames = 16 * MiB / SZ_4K;
 	struct vm *vm = vm_create(no_paging(), .nr_vcpus = 2, .mem_size = 16 * MiB);
@@ -82,8 +84,9 @@ TEST(many_pages, .what = "roots with thousands of mappings go while vCPUs make m
 			struct vcpu *v = vm->vcpu[i];
 
 			op_clear(v);
-			op_add(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = vm->mem->gpa + i * SZ_4K,
-			       .arg = 2 * SZ_4K, .value = frames / 2, .arg2 = round * 10000);
+			op_add(v, .kind = AGENT_TOUCH_WRITE, .size = 4,
+			       .addr = vm->mem->gpa + i * SZ_4K, .arg = 2 * SZ_4K,
+			       .value = frames / 2, .arg2 = round * 10000);
 			vcpu_start(v);
 		}
 		for (i = 0; i < 4; i++) {
@@ -112,12 +115,12 @@ TEST(many_pages, .what = "roots with thousands of mappings go while vCPUs make m
 static void place_handler(struct vm *vm, u32 gpa)
 {
 	static const u8 code[] = {
-		0x66, 0x67, 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
-		0x66, 0x67, 0xa3, 0, 0, 0, 0, /* mov %eax, (FIRST) */
-		0xe6, PORT_SYNC, /* out %al, $PORT_SYNC */
-		0x66, 0x67, 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
-		0x66, 0x67, 0xa3, 0, 0, 0, 0, /* mov %eax, (SECOND) */
-		0x0f, 0xaa, /* rsm */
+		0x66, 0x67,	 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
+		0x66, 0x67,	 0xa3, 0, 0, 0, 0, /* mov %eax, (FIRST) */
+		0xe6, PORT_SYNC,		   /* out %al, $PORT_SYNC */
+		0x66, 0x67,	 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
+		0x66, 0x67,	 0xa3, 0, 0, 0, 0, /* mov %eax, (SECOND) */
+		0x0f, 0xaa,			   /* rsm */
 	};
 	const u32 first = FIRST, second = SECOND;
 	u8 *p = (u8 *)vm->system->hva + SMBASE + 0x8000;
@@ -133,7 +136,12 @@ struct spaces {
 	struct memslot *normal, *smm;
 	struct memory m[2];
 	u32 now; /* which memory slots show */
-	enum { BOTH, NORMAL_ONLY, SMM_ONLY, DISCARD } change;
+	enum {
+		BOTH,
+		NORMAL_ONLY,
+		SMM_ONLY,
+		DISCARD
+	} change;
 	u32 syncs;
 };
 
@@ -156,14 +164,14 @@ static void change_slots(struct vcpu *v, u64 value, void *arg)
 		show(s->smm, &s->m[s->now]);
 }
 
-static const char *const spaces[] = { "both", "normal", "smm", "discard", NULL };
-static const char *const smm_fixes[] = { "CVE-2021-47639", "a955cad84cda", NULL };
+static const char *const spaces[] = {"both", "normal", "smm", "discard", NULL};
+static const char *const smm_fixes[] = {"CVE-2021-47639", "a955cad84cda", NULL};
 
 TEST(in_smm, .what = "slots that change while a vCPU is in SMM are changed for it, there and after",
      .variants = spaces, .fixes = smm_fixes)
 {
 	struct vm *vm = vm_create(no_paging(), .mem_size = VM_NO_MEM);
-	struct spaces s = { .change = t->variant_idx };
+	struct spaces s = {.change = t->variant_idx};
 	struct vcpu *v = vm->vcpu[0];
 	volatile u32 *first, *second;
 	gpa_t gpa = VM_MEM_GPA;
@@ -208,7 +216,7 @@ TEST(smm_split, .what = "the dirty log of SMM's slot splits huge pages of SMM on
 	struct vm *vm;
 	struct memslot *smm;
 	struct pages both;
-	struct spaces s = { .change = NORMAL_ONLY };
+	struct spaces s = {.change = NORMAL_ONLY};
 
 	require_tdp(MMU_TDP_MMU);
 	REQUIRE(engine_param_bool("eager_page_split", false), "parameter eager_page_split is set");

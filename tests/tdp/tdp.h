@@ -37,8 +37,10 @@ static inline void require_counts(void)
 
 static inline void require_tdp(unsigned int kinds)
 {
-	REQUIRE(mmu_kind() & kinds, "%s", kinds == MMU_TDP ? "two-dimensional paging" :
-					  kinds == MMU_TDP_MMU ? "the TDP MMU" : "another kind of MMU");
+	REQUIRE(mmu_kind() & kinds, "%s",
+		kinds == MMU_TDP       ? "two-dimensional paging"
+		: kinds == MMU_TDP_MMU ? "the TDP MMU"
+				       : "another kind of MMU");
 }
 
 static inline const struct paging_mode *no_paging(void)
@@ -48,8 +50,8 @@ static inline const struct paging_mode *no_paging(void)
 
 static inline struct pages pages_now(struct vm *vm)
 {
-	return (struct pages){ vm_stat(vm, "pages_4k"), vm_stat(vm, "pages_2m"),
-			       vm_stat(vm, "pages_1g") };
+	return (struct pages){vm_stat(vm, "pages_4k"), vm_stat(vm, "pages_2m"),
+			      vm_stat(vm, "pages_1g")};
 }
 
 /* Stores @base + index in the first word of each of @count frames from @hva. */
@@ -80,8 +82,8 @@ static inline void expect_frames(struct vcpu *v, gva_t gva, u64 count, u32 base,
 /* The guest stores @base + index in each of @count frames from @gva. */
 static inline void write_frames(struct vcpu *v, gva_t gva, u64 count, u32 base)
 {
-	guest_do(v, .kind = AGENT_TOUCH_WRITE, .addr = gva, .size = 4, .arg = SZ_4K,
-		 .value = count, .arg2 = base);
+	guest_do(v, .kind = AGENT_TOUCH_WRITE, .addr = gva, .size = 4, .arg = SZ_4K, .value = count,
+		 .arg2 = base);
 }
 
 /* Skips unless @size bytes at @offset are in huge pages of the host. */
@@ -89,8 +91,8 @@ static inline void require_thp(const struct memory *m, u64 offset, u64 size)
 {
 	u64 got = memory_thp_bytes(m, offset, size);
 
-	REQUIRE(got >= size, "%lu KiB of transparent huge pages (the host gave %lu)", (u64)(size / KiB),
-		(u64)(got / KiB));
+	REQUIRE(got >= size, "%lu KiB of transparent huge pages (the host gave %lu)",
+		(u64)(size / KiB), (u64)(got / KiB));
 }
 
 /* Writes @value to parameter @name of kvm.ko; false when that is refused. */

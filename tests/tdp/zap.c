@@ -15,9 +15,9 @@
 
 #define MADV_COLLAPSE_ 25 /* MADV_COLLAPSE, Linux 6.1 */
 
-#define SMALL	64
-#define BIG	(4 * MiB)
-#define OTHER	(512 * MiB) /* gpa of slot 2 */
+#define SMALL 64
+#define BIG   (4 * MiB)
+#define OTHER (512 * MiB) /* gpa of slot 2 */
 
 static void answer_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 {
@@ -26,7 +26,7 @@ static void answer_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 	memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 }
 
-static const char *const delete_fixes[] = { "4e103134b862", "d012a06ab1d2", NULL };
+static const char *const delete_fixes[] = {"4e103134b862", "d012a06ab1d2", NULL};
 
 TEST(slot_delete_counts, .what = "deleting a slot drops its mappings, what is left comes back",
      .fixes = delete_fixes)
@@ -73,7 +73,7 @@ TEST(delete_add_other, .what = "an address shows the memory that its slot has no
 	struct memory small = memory_alloc(BIG, MEM_ANON), huge = memory_alloc(BIG, MEM_THP);
 	u64 round, frames = 600; /* of a huge page and a part of the next */
 	struct memslot *s = NULL;
-	u32 last[2] = { 0, 500000 };
+	u32 last[2] = {0, 500000};
 
 	number_frames(small.hva, BIG / SZ_4K, last[0]);
 	number_frames(huge.hva, BIG / SZ_4K, last[1]);
@@ -99,7 +99,7 @@ TEST(create_delete_many, .what = "slots that come and go leave no mappings behin
 	struct vm *vm = vm_create(no_paging(), .mem_size = BIG, .backing = MEM_THP);
 	struct vcpu *v = vm->vcpu[0];
 	struct memslot *s = slot_add(vm, 2, OTHER, 2 * BIG, MEM_ANON, 0);
-	struct pages first = { 0 }, now;
+	struct pages first = {0}, now;
 	int round;
 
 	/* One page in each half of two tables, and a huge page. */
@@ -149,8 +149,8 @@ static void discard(struct vm *vm, u64 first, u64 count, const char *what)
 	EXPECT_EQ(frame_word(vm->mem->hva, end - 1), end, "%s: last frame on the host", what);
 }
 
-static const char *const sizes[] = { "small", "huge", NULL };
-static const char *const unmap_fixes[] = { "85f013070639", NULL };
+static const char *const sizes[] = {"small", "huge", NULL};
+static const char *const unmap_fixes[] = {"85f013070639", NULL};
 
 TEST(discard_ranges, .what = "MADV_DONTNEED takes exactly its range from the guest",
      .variants = sizes, .fixes = unmap_fixes)
@@ -190,20 +190,21 @@ TEST(collapse, .what = "small pages that the host joins to a huge one keep their
 	expect_frames(v, vm->mem->gpa, frames, 1, "joined");
 	write_frames(v, vm->mem->gpa, frames, 9000);
 	EXPECT_EQ(frame_word(vm->mem->hva, 0), 9000, "first frame on the host");
-	EXPECT_EQ(frame_word(vm->mem->hva, frames - 1), 9000 + frames - 1, "last frame on the host");
+	EXPECT_EQ(frame_word(vm->mem->hva, frames - 1), 9000 + frames - 1,
+		  "last frame on the host");
 	if (counted()) {
 		EXPECT_EQ(pages_now(vm).p2m - before.p2m, BIG / SZ_2M, "2 MiB mappings");
 		EXPECT_EQ(pages_now(vm).p4k, before.p4k, "4 KiB mappings");
 	}
 }
 
-static const char *const limit_fixes[] = { "bc8a3d8925a8", NULL };
+static const char *const limit_fixes[] = {"bc8a3d8925a8", NULL};
 
 TEST(mmu_pages_limit, .what = "a huge limit on MMU pages is no limit, a small one costs no content",
      .fixes = limit_fixes)
 {
 	/* A page in each of 160 tables of 2 MiB: more than the least limit of 64. */
-	static const u32 limits[] = { 0xffffffff, 0x80000000, 64 };
+	static const u32 limits[] = {0xffffffff, 0x80000000, 64};
 	const u64 tables = 160;
 	struct vm *vm = vm_create(no_paging(), .mem_size = tables * SZ_2M);
 	struct vcpu *v = vm->vcpu[0];
@@ -224,8 +225,8 @@ TEST(mmu_pages_limit, .what = "a huge limit on MMU pages is no limit, a small on
 				  tables, "limit %#x", limits[i]);
 		}
 		if (limits[i] > 64)
-			EXPECT_EQ(vm_stat(vm, "mmu_recycled"), recycled, "limit %#x: pages recycled",
-				  limits[i]);
+			EXPECT_EQ(vm_stat(vm, "mmu_recycled"), recycled,
+				  "limit %#x: pages recycled", limits[i]);
 	}
 }
 
@@ -238,7 +239,7 @@ static void widest(struct kvm_cpuid2 *cpuid)
 			cpuid->entries[i].eax = (cpuid->entries[i].eax & ~0xffu) | 52;
 }
 
-static const char *const maxphyaddr_fixes[] = { "86931ff7207b", NULL };
+static const char *const maxphyaddr_fixes[] = {"86931ff7207b", NULL};
 
 TEST(beyond_maxphyaddr, .what = "an address beyond the host's MAXPHYADDR maps nothing",
      .modes = MODE(PM_LA48), .fixes = maxphyaddr_fixes)

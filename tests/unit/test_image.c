@@ -19,7 +19,7 @@ struct copy {
 	u8 *data;
 	size_t size;
 	Elf64_Ehdr *eh;
-	Elf64_Phdr *ph; /* the program headers */
+	Elf64_Phdr *ph;	     /* the program headers */
 	Elf64_Phdr *load[8]; /* those of loadable segments with content */
 	int nr_load;
 };
@@ -27,7 +27,7 @@ struct copy {
 /* A copy of the 64-bit agent to damage. */
 static struct copy copy_agent(void)
 {
-	struct copy c = { .size = agent64_end - agent64_start };
+	struct copy c = {.size = agent64_end - agent64_start};
 	int i;
 
 	c.data = malloc(c.size);
@@ -52,10 +52,9 @@ static u8 *memory(void)
 }
 
 /* Loading @size bytes of @data is refused, the reason holds @word, memory is untouched. */
-static void expect_refused(const void *data, size_t size, int bits, u64 mem_size,
-			   const char *word)
+static void expect_refused(const void *data, size_t size, int bits, u64 mem_size, const char *word)
 {
-	struct image image = { data, size, "damaged.elf" };
+	struct image image = {data, size, "damaged.elf"};
 	u8 *mem = memory();
 	u64 entry = 0x77, i;
 	const char *why = image_load(&image, bits, mem, mem_size, &entry);
@@ -76,7 +75,7 @@ static void expect_copy_refused(const struct copy *c, const char *word)
 TEST(sound, .what = "the agents are loaded to where their segments say")
 {
 	struct copy c = copy_agent();
-	struct image image = { c.data, c.size, "copy.elf" };
+	struct image image = {c.data, c.size, "copy.elf"};
 	u64 entry = 0, symbol = 0;
 	u8 *mem = memory();
 	int i;
@@ -218,7 +217,7 @@ TEST(random_damage, .what = "no damage to the headers makes the loader crash or 
 	struct copy c = copy_agent();
 	u64 headers = c.eh->e_phoff + c.eh->e_phnum * sizeof(Elf64_Phdr), i;
 	u8 *guarded = malloc(MEM_SIZE + 2 * SZ_4K), *mem = guarded + SZ_4K;
-	struct image image = { c.data, c.size, "damaged.elf" };
+	struct image image = {c.data, c.size, "damaged.elf"};
 	u64 entry, refused = 0;
 
 	memset(guarded, 0xcc, MEM_SIZE + 2 * SZ_4K);

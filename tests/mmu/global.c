@@ -13,27 +13,36 @@
  */
 #include "frames.h"
 
-/* Switches CR4.PGE; the value that CR4 then has with the bit set. */
+/*
+ * Switches CR4.PGE on, with expectations about nothing but that it can be done;
+ * the value of CR4. In PAE paging that loads the PDPTEs, and #GP if one of them
+ * has a reserved bit. A bit 5 there is not the guest's: under nested paging
+ * QEMU's emulated processor marks PDPTEs as accessed, which no processor does.
+ */
 static u64 enable_pge(struct vcpu *v)
 {
-	u64 cr4;
+	u64 cr4 = guest_get_cr(v, 4) | CR4_PGE;
+	struct agent_result res;
 
 	require_cpu(CPU_PGE);
-	cr4 = guest_get_cr(v, 4) | CR4_PGE;
-	guest_set_cr(v, 4, cr4);
+	res = guest_op(v, .kind = AGENT_WRITE_CR, .addr = 4, .value = cr4);
+	if (res.status == AGENT_FAULT && res.vector == GP_VECTOR && v->vm->mode->id == PM_PAE &&
+	    (aspace_get_pte(&v->vm->as, 0, 3) & PTE_A))
+		test_xfail("QEMU 7.2, target/i386/tcg/sysemu/excp_helper.c, mmu_translate",
+			   "accessed bit set in a PDPTE, where it is reserved");
+	EXPECT_OK(res);
 	return cr4;
 }
 
 TEST(outlives_cr3_load, .what = "a global page may outlive a CR3 load and not an INVLPG",
      .modes = MODES_PAGED)
 {
-	struct vm *vm = vm_create(t->mode);
+	struct vm *vm = vm_create(t->mode, .cr4 = CR4_PGE);
 	struct vcpu *v = vm->vcpu[0];
 	u32 loaded[8], flushed[8], i;
 
 	number_frames(vm);
 	vm_map(vm, vm->test_gva, frame_gpa(vm, 100), SZ_4K, 1, PTE_W | PTE_G);
-	enable_pge(v);
 	op_clear(v);
 	op_read(v, vm->test_gva);
 	for (i = 0; i < ARRAY_LEN(loaded); i++) {
@@ -89,47 +98,52 @@ TEST(pge_toggled, .what = "a change of CR4.PGE drops every translation, in both 
 }
 
 /* Where G means nothing, or no longer, a CR3 load drops the translation. */
-TEST(not_global,
-     .what = "G has no effect without CR4.PGE, in an upper entry, or once it is removed",
+TEST(not_global, .what = "G has no effect in an upper entry, or once it is removed",
      .modes = MODES_PAGED)
 {
 	const struct paging_mode *m = t->mode;
-	struct vm *vm = vm_create(m);
+	struct vm *vm = vm_create(m, .cr4 = CR4_PGE);
 	struct vcpu *v = vm->vcpu[0];
-	gva_t off = vm->test_gva, upper = off + level_size(m, 2), removed = off + SZ_4K;
-	u32 op[3], i;
+	gva_t removed = vm->test_gva, upper = removed + level_size(m, 2);
+	u32 op[2];
 
 	number_frames(vm);
-	vm_map(vm, off, frame_gpa(vm, 0), SZ_4K, 1, PTE_W | PTE_G);
 	vm_map(vm, upper, frame_gpa(vm, 1), SZ_4K, 1, PTE_W);
 	aspace_set_pte(&vm->as, upper, 2, aspace_get_pte(&vm->as, upper, 2) | PTE_G);
 	vm_map(vm, removed, frame_gpa(vm, 2), SZ_4K, 1, PTE_W | PTE_G);
-
-	op_clear(v);
-	op_read(v, off);
-	op_set_pte(v, &vm->as, off, 1, frame_pte(vm, 10, PTE_W | PTE_G));
-	op_load_cr3(v, vm->as.root);
-	op[0] = op_read(v, off);
-	vcpu_exec(v);
-	EXPECT_VALUE(op_result(v, op[0]), frame_value(10), "CR4.PGE is 0");
-
-	enable_pge(v);
 	op_clear(v);
 	op_read(v, upper);
 	op_set_pte(v, &vm->as, upper, 1, frame_pte(vm, 11, PTE_W));
 	op_load_cr3(v, vm->as.root);
-	op[1] = op_read(v, upper);
+	op[0] = op_read(v, upper);
 	op_read(v, removed);
 	op_set_pte(v, &vm->as, removed, 1, frame_pte(vm, 2, PTE_W));
 	op_invlpg(v, removed);
 	op_read(v, removed);
 	op_set_pte(v, &vm->as, removed, 1, frame_pte(vm, 12, PTE_W));
 	op_load_cr3(v, vm->as.root);
-	op[2] = op_read(v, removed);
+	op[1] = op_read(v, removed);
 	vcpu_exec(v);
-	for (i = 1; i < 3; i++)
-		EXPECT_VALUE(op_result(v, op[i]), frame_value(10 + i), "G in %s",
-			     i == 1 ? "an upper entry" : "what was the leaf");
+	EXPECT_VALUE(op_result(v, op[0]), frame_value(11), "G in an upper entry");
+	EXPECT_VALUE(op_result(v, op[1]), frame_value(12), "G removed");
+}
+
+TEST(without_pge, .what = "G has no effect while CR4.PGE is 0",
+     .modes = MODE(PM_LA48) | MODE(PM_32))
+{
+	struct vm *vm = vm_create(t->mode);
+	struct vcpu *v = vm->vcpu[0];
+	u32 op;
+
+	number_frames(vm);
+	vm_map(vm, vm->test_gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W | PTE_G);
+	op_clear(v);
+	op_read(v, vm->test_gva);
+	op_set_pte(v, &vm->as, vm->test_gva, 1, frame_pte(vm, 10, PTE_W | PTE_G));
+	op_load_cr3(v, vm->as.root);
+	op = op_read(v, vm->test_gva);
+	vcpu_exec(v);
+	EXPECT_VALUE(op_result(v, op), frame_value(10));
 }
 
 /*
@@ -140,7 +154,7 @@ TEST(not_global,
 TEST(two_spaces, .what = "a global page gives way in another space after INVLPG",
      .modes = MODES_PAGED)
 {
-	struct vm *vm = vm_create(t->mode);
+	struct vm *vm = vm_create(t->mode, .cr4 = CR4_PGE);
 	struct vcpu *v = vm->vcpu[0];
 	struct aspace other = aspace_create(vm);
 	u32 op[4][4], i;
@@ -148,7 +162,6 @@ TEST(two_spaces, .what = "a global page gives way in another space after INVLPG"
 	number_frames(vm);
 	vm_map(vm, vm->test_gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W | PTE_G);
 	aspace_map(&other, vm->test_gva, frame_gpa(vm, 1), SZ_4K, 1, PTE_W);
-	enable_pge(v);
 	op_clear(v);
 	for (i = 0; i < 4; i++) {
 		op_load_cr3(v, vm->as.root);

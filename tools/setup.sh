@@ -19,6 +19,7 @@ set -u
 cache=${MMUSCOPE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/mmuscope}
 apt_options=(-o DPkg::Lock::Timeout=300 -o Acquire::Retries=1 -o Acquire::http::Timeout=30)
 export DEBIAN_FRONTEND=noninteractive
+exec 3>&2
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -67,22 +68,14 @@ missing() {
 	debian=${debian# } fedora=${fedora# }
 }
 
-# as_root COMMAND...: as it is for root, else through sudo, without a prompt
-# where nobody could answer one
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif [ -t 0 ]; then
-		sudo -- "$@"
-	else
-		sudo -n -- "$@"
-	fi
-}
-
+# Sets root to what goes before a command that only root may run. Asks for sudo's
+# password where somebody is there to answer.
 can_be_root() {
-	[ "$(id -u)" = 0 ] && return 0
+	root=()
+	[ "$(id -u)" != 0 ] || return 0
+	root=(sudo -n env DEBIAN_FRONTEND=noninteractive)
 	command -v sudo >/dev/null 2>&1 || return 1
-	[ -t 0 ] || sudo -n true >/dev/null 2>&1
+	sudo -n true >/dev/null 2>&1 || { [ -t 0 ] && sudo -v; }
 }
 
 how_to() {
@@ -101,25 +94,37 @@ install_group() {
 	fi
 	if ! can_be_root; then
 		how_to "$group"
-		die "neither root nor sudo without a password: install them and run this again"
+		die "neither root nor sudo here: install them and run this again"
 	fi
 	say "installing for $group: $debian"
 	# an installation that was killed half-way is finished first
-	[ -z "$(dpkg --audit 2>/dev/null)" ] || quietly as_root dpkg --configure -a
+	[ -z "$(dpkg --audit 2>/dev/null)" ] || quietly "${root[@]}" dpkg --configure -a
+	# a machine that is new, or old, has no lists of packages or stale ones: ask before doing
 	# shellcheck disable=SC2086 # a list of names
-	if ! quietly as_root apt-get "${apt_options[@]}" install -y -q --no-install-recommends \
-		$debian; then
-		say "not found as the package lists are: apt-get update, then once more"
-		quietly as_root apt-get "${apt_options[@]}" update -q
-		# shellcheck disable=SC2086
-		as_root apt-get "${apt_options[@]}" install -y -q --no-install-recommends \
-			$debian >&2 </dev/null
-	fi
+	apt-get install --simulate --no-install-recommends $debian >/dev/null 2>&1 || update_lists
+	# shellcheck disable=SC2086
+	quietly "${root[@]}" apt-get "${apt_options[@]}" install -y -q --no-install-recommends $debian ||
+		{
+			# the lists may name versions that are gone
+			update_lists
+			# shellcheck disable=SC2086
+			quietly "${root[@]}" apt-get "${apt_options[@]}" install -y -q \
+				--no-install-recommends $debian
+		}
 	missing "$group"
 	if [ -n "$debian" ]; then
 		how_to "$group"
 		die "apt-get could not install them (no network?): install them and run this again"
 	fi
+}
+
+# once in a run: twice would not find more
+update_lists() {
+	[ -z "${lists_updated-}" ] || return 0
+	lists_updated=yes
+	can_be_root || return 0
+	say "updating the lists of packages"
+	quietly "${root[@]}" apt-get "${apt_options[@]}" update -q
 }
 
 # output only if it fails, and never on stdout, which belongs to the test run
@@ -160,7 +165,8 @@ kernel_packages() {
 download_kernel() {
 	local names
 	names=$(kernel_packages) || return 1
-	say "fetching $names (about 70 MB) into $cache"
+	# on the terminal itself: who calls this may hold back the rest
+	say "fetching $names (about 70 MB) into $cache" 2>&3
 	# shellcheck disable=SC2086
 	(cd "$1" && quietly apt-get "${apt_options[@]}" -o APT::Sandbox::User=root \
 		download -q $names)
@@ -194,16 +200,13 @@ fetch_kernel() {
 	fi
 	command -v apt-get >/dev/null 2>&1 || no_kernel "there is no apt-get here to fetch it"
 	tmp=$(mktemp -d "$cache/kernel/.tmp.XXXXXX") || die "no room in the cache $cache"
-	if ! download_kernel "$tmp"; then
-		if can_be_root; then
-			say "not found as the package lists are: apt-get update, then once more"
-			quietly as_root apt-get "${apt_options[@]}" update -q
-		fi
+	download_kernel "$tmp" >/dev/null 2>&1 || {
+		update_lists
 		download_kernel "$tmp" || {
 			rm -rf "$tmp"
 			no_kernel "apt-get could not fetch it (no network?)"
 		}
-	fi
+	}
 	for module in "$tmp"/*.deb; do
 		dpkg -x "$module" "$tmp/all" || die "dpkg -x $module failed (disk full?)"
 	done

@@ -57,7 +57,7 @@ static const u64 rights[] = {0, PTE_W | PTE_U, PTE_U, PTE_W, 0, PTE_W | PTE_U};
 
 #define LINKS ARRAY_LEN(rights)
 
-TEST(one_frame, .what = "each of many mappings of a frame has its own rights", .modes = MODES_PAGED,
+TEST(one_frame, .what = "each of many mappings of a frame has its own rights", .modes = MODES_FEW,
      .fixes = (const char *const[]){"d28c6cfbbc5e", NULL})
 {
 	const struct paging_mode *m = t->mode;
@@ -291,7 +291,7 @@ static void table_and_data(struct vm *vm, int level, u32 data, bool user)
 }
 
 TEST(table_and_data, .what = "a frame is table and data in turn, written by ring 0 and ring 3",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 
@@ -345,7 +345,7 @@ static void writable_aliases(struct vm *vm, int level, u32 data)
 }
 
 TEST(writable_aliases, .what = "a table's frame has many writable mappings; none is overlooked",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"f81602958c11", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"f81602958c11", NULL})
 {
 	struct vm *vm = vm_create(t->mode);
 
@@ -402,7 +402,7 @@ TEST(fresh_link, .what = "a path made after an edit shows it without a flush", .
  */
 TEST(fresh_link_elsewhere,
      .what = "a table edited in one space and linked in another counts there after a load",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"65855ed8b034", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"65855ed8b034", NULL})
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -441,7 +441,7 @@ TEST(fresh_link_elsewhere,
  * other writable again once that one counts as synchronised.
  */
 TEST(tables_map_each_other, .what = "two tables edited through each other stay right",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"36a2e6774bfb", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"36a2e6774bfb", NULL})
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];

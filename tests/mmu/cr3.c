@@ -128,7 +128,7 @@ TEST(edits_between_loads,
 }
 
 TEST(many_spaces, .what = "address spaces beyond the number of remembered roots stay apart",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -161,7 +161,7 @@ TEST(many_spaces, .what = "address spaces beyond the number of remembered roots 
 }
 
 TEST(reload, .what = "loading CR3 with the value that it has shows every edit so far, each time",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -234,7 +234,7 @@ static void op_copy_table(struct vcpu *v, gpa_t to, gpa_t from)
 }
 
 TEST(root_reused, .what = "a frame serves as leaf table, as root and as leaf table again",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m);

@@ -10,6 +10,9 @@
 
 #include "mmuscope.h"
 
+/* The modes of which each has something of its own where five levels are but one more. */
+#define MODES_FEW (MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
+
 #define SCRATCH 0x800 /* offset in a frame of a word that writes may change */
 
 /* What frame @i of slot 1 starts with. */

@@ -35,7 +35,7 @@ static u64 enable_pge(struct vcpu *v)
 }
 
 TEST(outlives_cr3_load, .what = "a global page may outlive a CR3 load and not an INVLPG",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .cr4 = CR4_PGE);
 	struct vcpu *v = vm->vcpu[0];
@@ -61,7 +61,7 @@ TEST(outlives_cr3_load, .what = "a global page may outlive a CR3 load and not an
 
 /* Small and large global pages; both directions of the change flush. */
 TEST(pge_toggled, .what = "a change of CR4.PGE drops every translation, in both directions",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"b53e84eed08b", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"b53e84eed08b", NULL})
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m, .mem_size = 16 * MiB);
@@ -99,7 +99,7 @@ TEST(pge_toggled, .what = "a change of CR4.PGE drops every translation, in both 
 
 /* Where G means nothing, or no longer, a CR3 load drops the translation. */
 TEST(not_global, .what = "G has no effect in an upper entry, or once it is removed",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m, .cr4 = CR4_PGE);
@@ -152,7 +152,7 @@ TEST(without_pge, .what = "G has no effect while CR4.PGE is 0",
  * the local one may come back with the first.
  */
 TEST(two_spaces, .what = "a global page gives way in another space after INVLPG",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .cr4 = CR4_PGE);
 	struct vcpu *v = vm->vcpu[0];

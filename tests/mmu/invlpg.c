@@ -15,7 +15,7 @@
 #include "guest_code/programs.h"
 
 TEST(page, .what = "after INVLPG of any address in it a page is where its entry says",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"08e850c6536d", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"08e850c6536d", NULL})
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -52,7 +52,7 @@ TEST(page, .what = "after INVLPG of any address in it a page is where its entry 
 
 /* Several entries of a table edited, INVLPG for one: that one counts, each other may. */
 TEST(one_of_many, .what = "INVLPG of one page makes its edit count whatever else was edited",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -79,7 +79,7 @@ TEST(one_of_many, .what = "INVLPG of one page makes its edit count whatever else
 }
 
 /* Slot 1 has 4 KiB host pages, so the hypervisor must map the large page in pieces. */
-TEST(large_page, .what = "one INVLPG drops the whole of a large page", .modes = MODES_PAGED)
+TEST(large_page, .what = "one INVLPG drops the whole of a large page", .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 16 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -153,7 +153,7 @@ TEST(upper_entry, .what = "after INVLPG no upper entry is used from before", .mo
  * what is mapped next works at once, also after a fault at the same address.
  */
 TEST(nothing_there, .what = "INVLPG of unmapped and non-canonical addresses does nothing",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m);
@@ -196,7 +196,7 @@ TEST(nothing_there, .what = "INVLPG of unmapped and non-canonical addresses does
 
 /* Writing and flushing in a tight loop in the guest, without the host in between. */
 TEST(remap_loop, .what = "a window moved over 16 frames by entry and INVLPG shows each",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	u32 rounds = 200;

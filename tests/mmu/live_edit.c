@@ -286,7 +286,7 @@ static bool allows_more(const struct state *from, const struct state *to)
  */
 TEST(no_flush_needed,
      .what = "entries that become present or allow more need no flush, at most a stale fault",
-     .modes = MODES_PAGED,
+     .modes = MODES_FEW,
      .fixes = (const char *const[]){"KVM: Sync SPTEs when injecting page fault (2020)", NULL})
 {
 	const struct paging_mode *m = t->mode;
@@ -329,7 +329,7 @@ TEST(no_flush_needed,
 
 /* The guest's own fault handler repairs the entry and returns, as every kernel does. */
 TEST(repaired_by_handler, .what = "a page-fault handler that repairs the entry makes progress",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -428,7 +428,7 @@ TEST(many_tables, .what = "many leaf tables edited before one CR3 load, or an IN
 
 /* As above with rights instead of frames: writable, read-only, writable … */
 TEST(many_rights, .what = "many pages of one table lose and regain the right to be written",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];

@@ -201,8 +201,7 @@ static void table_under_writer(struct vm *vm, int level, u32 first)
 
 TEST(table_under_writer,
      .what = "a frame becomes a table while another vCPU can write to it; its store counts",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"f81602958c11", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"f81602958c11", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2);
 
@@ -217,7 +216,7 @@ TEST(table_under_writer,
  * that space itself or in a third one; the first comes back.
  */
 TEST(edit_behind, .what = "an edit by another vCPU in the space just left counts on return",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"b53e84eed08b", "07ffaf343e34", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"b53e84eed08b", "07ffaf343e34", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2);
 	struct vcpu *v = vm->vcpu[0], *editor = vm->vcpu[1];
@@ -332,7 +331,7 @@ TEST(hammer, .what = "vCPUs store to one table at once; the mappings become what
  * of them another frame; after their flush no fault may have left an old one.
  */
 TEST(faults_during_edits, .what = "faults of other vCPUs install nothing that is out of date",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
+     .modes = MODES_FEW,
      .fixes = (const char *const[]){"KVM: MMU: Fix race when instantiating a shadow pte (2008)",
 				    NULL})
 {

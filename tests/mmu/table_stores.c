@@ -75,7 +75,7 @@ static gpa_t table_pair(struct vm *vm)
 }
 
 TEST(store_kinds, .what = "a store of any width and kind changes the entry that it touches",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m);
@@ -155,7 +155,7 @@ TEST(store_high_half, .what = "a store to the upper half of an entry counts",
  * change the entries' addresses.
  */
 TEST(store_across, .what = "a store across two entries, or two tables, changes both",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	const struct paging_mode *m = t->mode;
 	struct vm *vm = vm_create(m);

@@ -35,7 +35,7 @@ static void expect_rom_write(struct vcpu *v, gpa_t gpa, volatile u32 *word, u32 
 }
 
 TEST(write_exits, .what = "reads are memory, writes are exits and change nothing",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32) | MODE(PM_NONE))
+     .modes = MODE(PM_LA48) | MODE(PM_32) | MODE(PM_NONE))
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct memslot *s = slot_add(vm, 2, SLOT2_GPA, SZ_2M, MEM_ANON, KVM_MEM_READONLY);
@@ -76,10 +76,10 @@ static void replace(struct memslot *s, u32 flags)
 static const char *const backings[] = { "4k", "thp", NULL };
 
 TEST(toggle, .what = "a populated slot turns read-only and writable again",
-     .variants = backings, .modes = MODE(PM_LA48) | MODE(PM_32))
+     .variants = backings)
 {
 	bool huge = t->variant_idx == 1;
-	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M);
 	struct memslot *s = slot_add(vm, 2, SLOT2_GPA, SZ_4M, huge ? MEM_THP : MEM_ANON, 0);
 	const gpa_t gpa = SLOT2_GPA + SZ_2M + 5 * SZ_4K;
 	volatile u32 *word = frame_word(s->hva, SZ_2M + 5 * SZ_4K);
@@ -123,10 +123,9 @@ TEST(huge, .what = "writes to huge pages of a read-only slot exit, with and with
 	expect_frames(v, SLOT2_GPA, s->size, ROM, "after all that");
 }
 
-TEST(host_readonly, .what = "a read-only slot of memory that the host itself may only read",
-     .modes = MODE(PM_LA48))
+TEST(host_readonly, .what = "a read-only slot of memory that the host itself may only read")
 {
-	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M);
 	struct memory m = memory_alloc(SZ_2M, MEM_MEMFD);
 	struct vcpu *v = vm->vcpu[0];
 
@@ -143,12 +142,12 @@ TEST(host_readonly, .what = "a read-only slot of memory that the host itself may
 }
 
 /*
- * With two-dimensional paging on AMD the processor's walk asks for the right to
- * write to each table, so that KVM emulates what goes through such tables: one
- * access at a time, with the same outcome.
+ * Not with two-dimensional paging on AMD, where the processor asks to write to
+ * each table that it walks: KVM takes that for an access to the table's address
+ * and lets the guest read the table instead of what it maps.
  */
 TEST(tables, .what = "page tables in a read-only slot translate and are never written",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
+     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32), .meant_for = MMU_SHADOW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct memslot *s = slot_add(vm, 2, SLOT2_GPA, SZ_4K, MEM_ANON, KVM_MEM_READONLY);
@@ -157,6 +156,8 @@ TEST(tables, .what = "page tables in a read-only slot translate and are never wr
 	u8 before[SZ_4K];
 	u64 i;
 
+	REQUIRE(!(mmu_kind() & MMU_TDP),
+		"shadow paging (KVM supports no page tables in read-only slots elsewhere)");
 	number_frames(vm->mem->hva, SZ_2M, ROM);
 	for (i = 0; i < 8; i++) {
 		/* The first four have their bits set already, the others would need a store. */

@@ -135,7 +135,8 @@ static void place_handler(struct vm *vm, u32 gpa)
 struct spaces {
 	struct memslot *normal, *smm;
 	struct memory m[2];
-	u32 now; /* which memory slots show */
+	struct memory spare; /* for DISCARD */
+	u32 now;	     /* which memory slots show */
 	enum {
 		BOTH,
 		NORMAL_ONLY,
@@ -155,6 +156,8 @@ static void change_slots(struct vcpu *v, u64 value, void *arg)
 	s->now = !s->now;
 	if (s->change == DISCARD) {
 		memory_madvise(&s->m[!s->now], 0, SZ_2M, MADV_DONTNEED);
+		/* The frames just freed must not be the next ones for the guest too. */
+		number_frames((u8 *)s->spare.hva + s->syncs * SZ_2M, SZ_2M / SZ_4K, 0xbad);
 		number_frames(s->m[!s->now].hva, SZ_2M / SZ_4K, (s->now + 1) * 10000);
 		return;
 	}
@@ -186,6 +189,7 @@ TEST(in_smm, .what = "slots that change while a vCPU is in SMM are changed for i
 	place_handler(vm, gpa + 3 * SZ_4K);
 	first = vm_hva(vm, FIRST);
 	second = vm_hva(vm, SECOND);
+	s.spare = memory_alloc(8 * SZ_2M, MEM_THP);
 	v->sync = change_slots;
 	v->arg = &s;
 	for (round = 0; round < 4; round++) {

@@ -21,12 +21,13 @@
 
 #include "tdp.h"
 
-#define FRAMES	512
-#define CONTROL (512 * MiB + 33 * SZ_4K) /* gpa of slot 2: words by which guest and host synchronise */
-#define READY	(CONTROL + 0)
-#define GO	(CONTROL + 64)
-#define STOP	(CONTROL + 128)
-#define DONE	(CONTROL + 192)
+#define FRAMES 512
+#define CONTROL \
+	(512 * MiB + 33 * SZ_4K) /* gpa of slot 2: words by which guest and host synchronise */
+#define READY (CONTROL + 0)
+#define GO    (CONTROL + 64)
+#define STOP  (CONTROL + 128)
+#define DONE  (CONTROL + 192)
 
 static volatile u32 *word(struct vm *vm, gpa_t gpa)
 {
@@ -37,12 +38,16 @@ static struct vm *parallel_vm(u32 vcpus, u64 size, enum mem_backing backing, u32
 {
 	struct vm *vm = vm_create(no_paging(), .nr_vcpus = vcpus, .mem_size = size,
 				  .backing = backing, .mem_flags = flags);
-	u32 i;
+	u32 i, op;
 
 	slot_add(vm, 2, CONTROL, SZ_4K, MEM_ANON, 0);
-	/* Everything of slot 0 that a batch needs is mapped before counting starts. */
-	for (i = 0; i < vcpus; i++)
-		guest_do(vm->vcpu[i], .kind = AGENT_READ, .addr = CONTROL, .size = 4);
+	/* What a long batch needs of slot 0 is mapped before counting starts. */
+	for (i = 0; i < vcpus; i++) {
+		op_clear(vm->vcpu[i]);
+		for (op = 0; op < FRAMES + 2; op++)
+			op_add(vm->vcpu[i], .kind = AGENT_READ, .addr = CONTROL, .size = 4);
+		vcpu_exec(vm->vcpu[i]);
+	}
 	return vm;
 }
 

@@ -7,9 +7,13 @@
  * next write faults. A bit is lost when a translation stays or becomes writable
  * without a fault: one that existed when logging began, one in another vCPU's
  * TLB, a huge page that covers 512 pages with one fault, a page written by the
- * hypervisor on the guest's behalf. A bit too many costs a migration time, and
- * shows code that marks what nobody wrote. A lost one shows as what a migration
- * would get wrong: the page's content changed and the log does not say so.
+ * hypervisor on the guest's behalf. A lost one shows as what a migration would
+ * get wrong: the page's content changed and the log does not say so.
+ *
+ * A bit too many costs a migration time. KVM allows itself one kind: a page that
+ * a read maps while the slot is logged is mapped writable and marked at once. So
+ * a page that was read for the first time may be marked; one that was mapped
+ * already, or not touched, may not.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -23,14 +27,17 @@ static void mark(struct dirty_bitmap *b, u64 page)
 	b->bits[page / 64] |= 1ull << (page % 64);
 }
 
-/* Both hold the same bits. */
-static void expect_same(const struct dirty_bitmap *got, const struct dirty_bitmap *want,
-			const char *when)
+/* @got has every bit of @want, and no other one except some of @may. */
+static void expect_between(const struct dirty_bitmap *got, const struct dirty_bitmap *want,
+			   const struct dirty_bitmap *may, const char *when)
 {
 	u64 i, missing = 0, extra = 0, first = ~0ull;
 
 	for (i = 0; i < want->pages; i++) {
-		if (dirty_test(got, i) == dirty_test(want, i))
+		bool wrong = dirty_test(want, i) ? !dirty_test(got, i) :
+						   dirty_test(got, i) && !dirty_test(may, i);
+
+		if (!wrong)
 			continue;
 		if (first == ~0ull)
 			first = i;
@@ -43,6 +50,12 @@ static void expect_same(const struct dirty_bitmap *got, const struct dirty_bitma
 	       missing, extra, first);
 }
 
+static void expect_same(const struct dirty_bitmap *got, const struct dirty_bitmap *want,
+			const char *when)
+{
+	expect_between(got, want, want, when);
+}
+
 /* The slot's log, which fetching clears, holds exactly @want. */
 static void expect_log(const struct memslot *s, const struct dirty_bitmap *want, const char *when)
 {
@@ -50,6 +63,15 @@ static void expect_log(const struct memslot *s, const struct dirty_bitmap *want,
 
 	dirty_get(s, &got);
 	expect_same(&got, want, when);
+	dirty_bitmap_free(&got);
+}
+
+/* Fetches the log without looking at it. */
+static void forget_log(const struct memslot *s)
+{
+	struct dirty_bitmap got = dirty_bitmap_alloc(s);
+
+	dirty_get(s, &got);
 	dirty_bitmap_free(&got);
 }
 
@@ -61,40 +83,41 @@ static void expect_clean(const struct memslot *s, const char *when)
 	dirty_bitmap_free(&none);
 }
 
-/* The guest writes some pages, others it reads; returns the former. */
-static struct dirty_bitmap touch_some(struct test *t, const struct memslot *s, u32 count)
+/*
+ * The guest writes some pages and reads others; the log has the former. With
+ * @fresh, when they are not all mapped yet, it may have the latter.
+ */
+static void check_round(struct test *t, const struct memslot *s, bool fresh, const char *when)
 {
 	const u64 edge[] = { 0, 63, 64, s->size / SZ_4K - 1, s->size / SZ_4K / 2 };
-	struct dirty_bitmap set = dirty_bitmap_alloc(s);
+	struct dirty_bitmap set = dirty_bitmap_alloc(s), got = dirty_bitmap_alloc(s),
+			    read = dirty_bitmap_alloc(s);
 	struct vcpu *v = s->vm->vcpu[0];
 	u32 i;
 
 	op_clear(v);
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < 40; i++) {
 		u64 page = test_rand(t) % set.pages, other = test_rand(t) % set.pages;
 
 		if (i < ARRAY_LEN(edge) && (test_rand(t) & 1))
 			page = edge[i];
 		mark(&set, page);
+		mark(&read, other);
 		op_add(v, .kind = AGENT_READ, .size = 4,
 		       .addr = window(s->vm, s->gpa + other * SZ_4K));
 		op_add(v, .kind = AGENT_WRITE, .size = 4, .value = i,
 		       .addr = window(s->vm, s->gpa + page * SZ_4K + 8));
 	}
 	vcpu_exec(v);
-	for (i = 0; i < 2 * count; i++)
+	for (i = 0; i < 80; i++)
 		if (op_result(v, i).status != AGENT_OK)
 			EXPECT_OK(op_result(v, i));
-	return set;
-}
-
-static void check_round(struct test *t, const struct memslot *s, const char *when)
-{
-	struct dirty_bitmap set = touch_some(t, s, 40);
-
-	expect_log(s, &set, when);
+	dirty_get(s, &got);
+	expect_between(&got, &set, fresh ? &read : &set, when);
 	expect_clean(s, "fetched again");
 	dirty_bitmap_free(&set);
+	dirty_bitmap_free(&got);
+	dirty_bitmap_free(&read);
 }
 
 static const char *const sizes[] = { "small", "large", "huge", NULL };
@@ -115,8 +138,11 @@ TEST(exact, .what = "the log names the pages that were written: small, large and
 	guest_do(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = gva, .arg = SZ_4K, .value = 512);
 	slot_set_flags(s, LOG);
 	expect_clean(s, "logging began");
-	check_round(t, s, "first writes");
-	check_round(t, s, "written, fetched and written");
+	check_round(t, s, true, "first writes");
+	guest_do(v, .kind = AGENT_TOUCH_READ, .size = 4, .addr = gva, .arg = SZ_4K, .value = 1024);
+	forget_log(s);
+	check_round(t, s, false, "all pages are mapped");
+	check_round(t, s, false, "written, fetched and written");
 
 	number_frames(s->hva, SZ_4M, 0x100);
 	expect_clean(s, "written by the host");
@@ -129,7 +155,7 @@ TEST(exact, .what = "the log names the pages that were written: small, large and
 	guest_do(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = gva, .arg = SZ_4K, .value = 1024);
 	slot_set_flags(s, LOG);
 	expect_clean(s, "logging began again");
-	check_round(t, s, "the second time");
+	check_round(t, s, true, "the second time");
 }
 
 TEST(crossing, .what = "a write across two pages marks both")
@@ -144,10 +170,11 @@ TEST(crossing, .what = "a write across two pages marks both")
 	expect_log(vm->mem, &want, "a write to pages 3 and 4");
 }
 
-TEST(faulting, .what = "writes that fault mark nothing")
+TEST(faulting, .what = "writes that fault mark no page that must not be written")
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M, .mem_flags = LOG);
 	const gva_t gva = window(vm, vm->mem->gpa), last = gva + 2 * SZ_4K - 4;
+	struct dirty_bitmap got = dirty_bitmap_alloc(vm->mem);
 	struct vcpu *v = vm->vcpu[0];
 
 	REQUIRE(!kvm_is_partial(), "a whole KVM (partial ones store the half that does not fault)");
@@ -155,9 +182,11 @@ TEST(faulting, .what = "writes that fault mark nothing")
 	vm_map(vm, gva + SZ_4K, vm->mem->gpa + SZ_4K, SZ_4K, 1, PTE_W);
 	vm_map(vm, gva + 2 * SZ_4K, vm->mem->gpa + 2 * SZ_4K, SZ_4K, 1, 0);
 	EXPECT_PF(__guest_write(v, gva, 1), PFERR_P | PFERR_W, gva);
+	/* Half of this one may be written, though it is not: page 1 may be marked. */
 	EXPECT_PF(__guest_write(v, last, ~0ull), PFERR_P | PFERR_W, gva + 2 * SZ_4K);
 	EXPECT_EQ(read4(v, last), 0, "half of a write that faulted");
-	expect_clean(vm->mem, "nothing was written");
+	dirty_get(vm->mem, &got);
+	EXPECT_EQ(got.bits[0] & ~2ull, 0, "pages marked");
 }
 
 TEST(two_slots, .what = "two slots have logs of their own")
@@ -299,7 +328,11 @@ TEST(tables, .what = "what is written to page tables, by the guest or for it, is
 	expect_log(s, &want, "A was set");
 	guest_invlpg(v, gva);
 	read4(v, gva);
-	expect_clean(s, "A was set already");
+	/* With nested paging the processor asks to write to each table that it walks. */
+	if (mmu_kind() & MMU_TDP)
+		forget_log(s);
+	else
+		expect_clean(s, "A was set already");
 	write4(v, gva, 1);
 	expect_log(s, &want, "D was set");
 	guest_set_pte(v, &vm->as, gva, 1, pte | PTE_SW0);

@@ -44,45 +44,6 @@ static void write_pages(struct vcpu *v, const struct memslot *s, const u64 *page
 			EXPECT_OK(op_result(v, i));
 }
 
-TEST(exact, .what = "entries are the pages written, in order, once until the reset",
-     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){ "4k", "thp", NULL })
-{
-	/* Neighbours in both directions, across a multiple of 64 and of 512, far apart. */
-	static const u64 page[] = { 5, 6, 7, 63, 64, 12, 11, 10, 9, 300, 511, 512, 513, 1023, 0 };
-	static const u64 some[] = { 6, 513, 9 };
-	const u32 n = ARRAY_LEN(page);
-	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M, .dirty_ring_entries = ENTRIES,
-				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
-	struct memslot *s = vm->mem;
-	struct vcpu *v = vm->vcpu[0];
-	struct dirty_bitmap b = dirty_bitmap_alloc(s);
-	int round;
-
-	number_frames(s->hva, s->size, 1);
-	window_map(vm, s->gpa, s->size, t->variant_idx ? 2 : 1);
-	guest_do(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = window(vm, s->gpa), .arg = SZ_4K,
-		 .value = 1024);
-	slot_set_flags(s, LOG);
-	expect_ring(v, s->id, NULL, 0, "logging began");
-	EXPECT_EQ(__dirty_get(s, &b), -ENXIO, "a bitmap beside the ring");
-	for (round = 0; round < 3; round++) {
-		write_pages(v, s, page, n);
-		expect_ring(v, s->id, page, n, "written");
-		write_pages(v, s, page, n);
-		if (kvm_is_partial()) /* emulates these stores, and each is an entry */
-			dirty_ring_collect(v, (struct dirty_entry[ENTRIES]){}, ENTRIES);
-		else
-			expect_ring(v, s->id, NULL, 0, "taken, not reset, written again");
-		EXPECT_EQ(vm_dirty_ring_reset(vm), kvm_is_partial() ? 2 * n : n, "pages reset");
-	}
-	write_pages(v, s, some, ARRAY_LEN(some));
-	expect_ring(v, s->id, some, ARRAY_LEN(some), "some of them");
-	guest_do(v, .kind = AGENT_TOUCH_READ, .size = 4, .addr = window(vm, s->gpa), .arg = SZ_4K,
-		 .value = 1024);
-	number_frames(s->hva, s->size, 1);
-	expect_ring(v, s->id, NULL, 0, "read by the guest, written by the host");
-}
-
 struct drain {
 	struct dirty_bitmap got;
 	u32 slot, full_exits, most, doubles;
@@ -119,6 +80,59 @@ static bool on_full(struct vcpu *v, struct kvm_run *run, void *arg)
 	return true;
 }
 
+TEST(exact, .what = "entries are the pages written, in order, once until the reset",
+     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){ "4k", "thp", NULL })
+{
+	/* Neighbours in both directions, across a multiple of 64 and of 512, far apart. */
+	static const u64 page[] = { 5, 6, 7, 63, 64, 12, 11, 10, 9, 300, 511, 512, 513, 1023, 0 };
+	static const u64 some[] = { 6, 513, 9 };
+	const u32 n = ARRAY_LEN(page);
+	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M, .dirty_ring_entries = ENTRIES,
+				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
+	struct memslot *s = vm->mem;
+	struct vcpu *v = vm->vcpu[0];
+	struct drain d = { .got = dirty_bitmap_alloc(s), .slot = s->id };
+	struct dirty_bitmap b = dirty_bitmap_alloc(s);
+	int round;
+
+	number_frames(s->hva, s->size, 1);
+	window_map(vm, s->gpa, s->size, t->variant_idx ? 2 : 1);
+	guest_do(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = window(vm, s->gpa), .arg = SZ_4K,
+		 .value = 1024);
+	slot_set_flags(s, LOG);
+	expect_ring(v, s->id, NULL, 0, "logging began");
+	/*
+	 * A read may enter a page that it is the first to map, and the first write
+	 * to a huge page takes its mapping apart: map everything in small pages.
+	 */
+	v->other_exit = on_full;
+	v->arg = &d;
+	write4(v, window(vm, s->gpa), 0);
+	write4(v, window(vm, s->gpa + SZ_2M), 0);
+	guest_do(v, .kind = AGENT_TOUCH_READ, .size = 4, .addr = window(vm, s->gpa), .arg = SZ_4K,
+		 .value = 1024);
+	drain(v, &d);
+	vm_dirty_ring_reset(vm);
+	v->other_exit = NULL;
+	EXPECT_EQ(__dirty_get(s, &b), -ENXIO, "a bitmap beside the ring");
+	for (round = 0; round < 3; round++) {
+		write_pages(v, s, page, n);
+		expect_ring(v, s->id, page, n, "written");
+		write_pages(v, s, page, n);
+		if (kvm_is_partial()) /* emulates these stores, and each is an entry */
+			dirty_ring_collect(v, (struct dirty_entry[ENTRIES]){}, ENTRIES);
+		else
+			expect_ring(v, s->id, NULL, 0, "taken, not reset, written again");
+		EXPECT_EQ(vm_dirty_ring_reset(vm), kvm_is_partial() ? 2 * n : n, "pages reset");
+	}
+	write_pages(v, s, some, ARRAY_LEN(some));
+	expect_ring(v, s->id, some, ARRAY_LEN(some), "some of them");
+	number_frames(s->hva, s->size, 1);
+	guest_do(v, .kind = AGENT_TOUCH_READ, .size = 4, .addr = window(vm, s->gpa), .arg = SZ_4K,
+		 .value = 1024);
+	expect_ring(v, s->id, NULL, 0, "read by the guest, written by the host");
+}
+
 TEST(full, .what = "a ring that fills makes the vCPU exit, and nothing is lost")
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M, .mem_flags = LOG,
@@ -135,7 +149,8 @@ TEST(full, .what = "a ring that fills makes the vCPU exit, and nothing is lost")
 	drain(v, &d);
 	EXPECT_GE(d.full_exits, 1000 / ENTRIES);
 	EXPECT_LE(d.most, ENTRIES);
-	EXPECT_EQ(d.doubles, 0);
+	/* A page may be entered just before the exit, and again when the store is made after it. */
+	EXPECT_LE(d.doubles, d.full_exits);
 	EXPECT_EQ(dirty_count(&d.got), 1000, "pages reported of those written");
 	EXPECT(!dirty_test(&d.got, 1000) && dirty_test(&d.got, 999));
 	expect_frames(v, s->gpa, 1000 * SZ_4K, 1, "contents");

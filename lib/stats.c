@@ -54,15 +54,12 @@ static int vm_read(struct vm *vm, const char *name, u64 *value)
 	return vm->stats_fd < 0 ? -ENOTTY : read_stat(vm->stats_fd, name, value);
 }
 
+/* The descriptor is kept: asking for one waits for KVM_RUN to return, reading does not. */
 static int vcpu_read(struct vcpu *v, const char *name, u64 *value)
 {
-	int fd = stats_fd(v->fd), ret;
-
-	if (fd < 0)
-		return -ENOTTY;
-	ret = read_stat(fd, name, value);
-	engine()->close(fd);
-	return ret;
+	if (!v->stats_fd)
+		v->stats_fd = stats_fd(v->fd);
+	return v->stats_fd < 0 ? -ENOTTY : read_stat(v->stats_fd, name, value);
 }
 
 static u64 require_read(int ret, const char *kind, const char *name, u64 value)

@@ -13,6 +13,8 @@
 /*
  * The counter now. Skips the case when the engine has no binary statistics or
  * no counter of that name: a channel that is missing is a requirement not met.
+ * vcpu_stat() can be asked while the vCPU runs on another thread, except the
+ * first time, which waits for it.
  */
 u64 vm_stat(struct vm *vm, const char *name);
 u64 vcpu_stat(struct vcpu *v, const char *name);

@@ -310,6 +310,8 @@ void vm_destroy(struct vm *vm)
 
 		vcpu_drop_timer(v);
 		munmap(v->run, v->run_size);
+		if (v->stats_fd > 0)
+			engine()->close(v->stats_fd);
 		engine()->close(v->fd);
 		free(v);
 	}

@@ -75,6 +75,7 @@ struct vcpu {
 	timer_t timer;
 	bool timer_made;
 	pid_t timer_tid;
+	int stats_fd; /* 0: not asked for yet */
 };
 
 /* An address space: page tables in slot 0, made by the host or live by the guest. */

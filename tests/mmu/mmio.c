@@ -16,6 +16,7 @@
  * out of reach for a test at some milliseconds each.
  */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "slots.h"
 
@@ -382,4 +383,47 @@ TEST(root, .what = "CR3 where no memory is: the vCPU stops, the host and the VM 
 	vcpu_set_sregs(v, &good);
 	vcpu_set_regs(v, &regs);
 	EXPECT_EQ(read4(v, window(vm, vm->mem->gpa)), RAM, "with the good CR3 again");
+}
+
+/*
+ * The VMM edits a guest table (as a device may, by DMA) below a translation that
+ * exists but is read-only for the sake of dirty logging. The next write faults on
+ * it, finds MMIO in the guest's entry, and the old translation has to go in full:
+ * afterwards the host takes the page away that it led to.
+ */
+TEST(behind_ram, .what = "MMIO that takes the place of a translation to memory leaves nothing of it",
+     .modes = MODE(PM_LA48) | MODE(PM_32),
+     .fixes = (const char *const[]){ "aad885e77496", NULL })
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M, .mem_flags = KVM_MEM_LOG_DIRTY_PAGES);
+	struct dirty_bitmap log = dirty_bitmap_alloc(vm->mem);
+	const gva_t gva = window(vm, vm->mem->gpa);
+	struct mmio_log exits = { .answer = 0x77 };
+	struct vcpu *v = vm->vcpu[0];
+	u32 i;
+
+	window_map(vm, vm->mem->gpa, SZ_2M, 1);
+	mmio_watch(v, &exits);
+	for (i = 0; i < 8; i++)
+		write4(v, gva + i * SZ_4K, RAM + i);
+	dirty_get(vm->mem, &log);
+	for (i = 0; i < 8; i++)
+		aspace_set_pte(&vm->as, gva + i * SZ_4K, 1,
+			       pte_make_leaf(t->mode, MMIO_GPA + i * SZ_4K, 1, PTE_W));
+	for (i = 0; i < 8; i++) {
+		/* Nobody flushed, so the guest may still reach the page. */
+		exits.count = 0;
+		write4(v, gva + i * SZ_4K, 0xd0 + i);
+		if (exits.count)
+			EXPECT_MMIO(&exits, 0, MMIO_GPA + i * SZ_4K, 4, true, 0xd0 + i);
+		else
+			EXPECT_EQ(*frame_word(vm->mem->hva, i * SZ_4K), 0xd0 + i);
+	}
+	memory_madvise(&vm->mem->mem, 0, SZ_2M, MADV_DONTNEED);
+	guest_load_cr3(v, &vm->as);
+	for (i = 0; i < 8; i++)
+		EXPECT_EQ(read4(v, gva + i * SZ_4K), 0x77, "page %u after a flush", i);
+	dirty_get(vm->mem, &log);
+	slot_delete(vm->mem);
+	EXPECT_EQ(read4(v, gva), 0x77);
 }

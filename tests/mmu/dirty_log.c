@@ -34,8 +34,8 @@ static void expect_between(const struct dirty_bitmap *got, const struct dirty_bi
 	u64 i, missing = 0, extra = 0, first = ~0ull;
 
 	for (i = 0; i < want->pages; i++) {
-		bool wrong = dirty_test(want, i) ? !dirty_test(got, i) :
-						   dirty_test(got, i) && !dirty_test(may, i);
+		bool wrong = dirty_test(want, i) ? !dirty_test(got, i)
+						 : dirty_test(got, i) && !dirty_test(may, i);
 
 		if (!wrong)
 			continue;
@@ -46,8 +46,8 @@ static void expect_between(const struct dirty_bitmap *got, const struct dirty_bi
 		else
 			extra++;
 	}
-	EXPECT(!missing && !extra, "%s: %lu pages missing, %lu too many, the first is page %lu", when,
-	       missing, extra, first);
+	EXPECT(!missing && !extra, "%s: %lu pages missing, %lu too many, the first is page %lu",
+	       when, missing, extra, first);
 }
 
 static void expect_same(const struct dirty_bitmap *got, const struct dirty_bitmap *want,
@@ -89,7 +89,7 @@ static void expect_clean(const struct memslot *s, const char *when)
  */
 static void check_round(struct test *t, const struct memslot *s, bool fresh, const char *when)
 {
-	const u64 edge[] = { 0, 63, 64, s->size / SZ_4K - 1, s->size / SZ_4K / 2 };
+	const u64 edge[] = {0, 63, 64, s->size / SZ_4K - 1, s->size / SZ_4K / 2};
 	struct dirty_bitmap set = dirty_bitmap_alloc(s), got = dirty_bitmap_alloc(s),
 			    read = dirty_bitmap_alloc(s);
 	struct vcpu *v = s->vm->vcpu[0];
@@ -120,7 +120,7 @@ static void check_round(struct test *t, const struct memslot *s, bool fresh, con
 	dirty_bitmap_free(&read);
 }
 
-static const char *const sizes[] = { "small", "large", "huge", NULL };
+static const char *const sizes[] = {"small", "large", "huge", NULL};
 
 TEST(exact, .what = "the log names the pages that were written: small, large and huge pages",
      .modes = MODE(PM_LA48) | MODE(PM_32), .variants = sizes)
@@ -212,7 +212,7 @@ TEST(two_slots, .what = "two slots have logs of their own")
 }
 
 TEST(clear, .what = "with manual protection fetching keeps, clearing clears what it is told",
-     .variants = (const char *const[]){ "4k", "thp", NULL })
+     .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = VM_NO_MEM);
 	/* Not a multiple of 64 pages; the last huge page is cut short. */
@@ -269,8 +269,8 @@ TEST(clear, .what = "with manual protection fetching keeps, clearing clears what
 }
 
 TEST(initially_set, .what = "logs may start full; cleared pages are then logged",
-     .variants = (const char *const[]){ "4k", "thp", NULL },
-     .fixes = (const char *const[]){ "7cd1bf039eeb", NULL })
+     .variants = (const char *const[]){"4k", "thp", NULL},
+     .fixes = (const char *const[]){"7cd1bf039eeb", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
@@ -354,8 +354,8 @@ TEST(tables, .what = "what is written to page tables, by the guest or for it, is
 }
 
 TEST(zapped, .what = "pages that the host took away between write and fetch",
-     .fixes = (const char *const[]){ "3354ef5a592d", NULL },
-     .variants = (const char *const[]){ "4k", "thp", NULL })
+     .fixes = (const char *const[]){"3354ef5a592d", NULL},
+     .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
@@ -387,7 +387,7 @@ TEST(zapped, .what = "pages that the host took away between write and fetch",
 
 TEST(upgrade, .what = "a read-only translation that turns writable under logging is logged",
      .modes = MODE(PM_LA48) | MODE(PM_32), .variants = sizes,
-     .fixes = (const char *const[]){ "404381c5839d", NULL })
+     .fixes = (const char *const[]){"404381c5839d", NULL})
 {
 	const int level = t->variant_idx ? 2 : 1;
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M,
@@ -457,8 +457,8 @@ static void wait_for_writes(struct vm *vm)
  * must name it: whatever the vCPUs had in their TLBs.
  */
 TEST(running, .what = "pages that running vCPUs go on writing are in each log",
-     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){ "get", "clear", NULL },
-     .fixes = (const char *const[]){ "edde99ce0529", "6dbf79e7164e", NULL })
+     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){"get", "clear", NULL},
+     .fixes = (const char *const[]){"edde99ce0529", "6dbf79e7164e", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = SZ_2M);
 	struct dirty_bitmap got = dirty_bitmap_alloc(vm->mem), want = dirty_bitmap_alloc(vm->mem);

@@ -81,17 +81,17 @@ static bool on_full(struct vcpu *v, struct kvm_run *run, void *arg)
 }
 
 TEST(exact, .what = "entries are the pages written, in order, once until the reset",
-     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){ "4k", "thp", NULL })
+     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	/* Neighbours in both directions, across a multiple of 64 and of 512, far apart. */
-	static const u64 page[] = { 5, 6, 7, 63, 64, 12, 11, 10, 9, 300, 511, 512, 513, 1023, 0 };
-	static const u64 some[] = { 6, 513, 9 };
+	static const u64 page[] = {5, 6, 7, 63, 64, 12, 11, 10, 9, 300, 511, 512, 513, 1023, 0};
+	static const u64 some[] = {6, 513, 9};
 	const u32 n = ARRAY_LEN(page);
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M, .dirty_ring_entries = ENTRIES,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
 	struct memslot *s = vm->mem;
 	struct vcpu *v = vm->vcpu[0];
-	struct drain d = { .got = dirty_bitmap_alloc(s), .slot = s->id };
+	struct drain d = {.got = dirty_bitmap_alloc(s), .slot = s->id};
 	struct dirty_bitmap b = dirty_bitmap_alloc(s);
 	int round;
 
@@ -138,7 +138,7 @@ TEST(full, .what = "a ring that fills makes the vCPU exit, and nothing is lost")
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M, .mem_flags = LOG,
 				  .dirty_ring_entries = ENTRIES);
 	struct memslot *s = vm->mem;
-	struct drain d = { .got = dirty_bitmap_alloc(s), .slot = s->id };
+	struct drain d = {.got = dirty_bitmap_alloc(s), .slot = s->id};
 	struct vcpu *v = vm->vcpu[0];
 
 	window_map(vm, s->gpa, s->size, 1);
@@ -158,7 +158,7 @@ TEST(full, .what = "a ring that fills makes the vCPU exit, and nothing is lost")
 
 TEST(two_vcpus, .what = "each vCPU has its ring")
 {
-	static const u64 first[] = { 1, 2, 40, 8 }, second[] = { 100, 3 };
+	static const u64 first[] = {1, 2, 40, 8}, second[] = {100, 3};
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = SZ_2M,
 				  .mem_flags = LOG, .dirty_ring_entries = ENTRIES);
 	struct memslot *s = vm->mem;
@@ -200,7 +200,7 @@ TEST(running, .what = "pages that running vCPUs go on writing come up after each
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = SZ_2M,
 				  .mem_flags = LOG, .dirty_ring_entries = ENTRIES);
 	struct memslot *s = vm->mem;
-	struct drain d = { .got = dirty_bitmap_alloc(s), .slot = s->id };
+	struct drain d = {.got = dirty_bitmap_alloc(s), .slot = s->id};
 	const gva_t gva = window(vm, s->gpa);
 	u32 i, round;
 

@@ -27,8 +27,8 @@
 #define A 0x10000
 #define B 0x20000
 
-static const enum mem_backing backing[] = { MEM_ANON, MEM_THP, MEM_MEMFD, MEM_MEMFD_2M };
-static const char *const backing_names[] = { "anon", "thp", "memfd", "hugetlb", NULL };
+static const enum mem_backing backing[] = {MEM_ANON, MEM_THP, MEM_MEMFD, MEM_MEMFD_2M};
+static const char *const backing_names[] = {"anon", "thp", "memfd", "hugetlb", NULL};
 
 /* Host memory of @size at @mem's place is dropped: the next access finds zeroes. */
 static void drop(struct memory *mem, u64 offset, u64 size)
@@ -85,7 +85,7 @@ TEST(aliases, .what = "a page in three slots is dropped from each of them")
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M);
 	struct memslot *s = vm->mem;
-	const gpa_t other[] = { SLOT2_GPA, SLOT2_GPA + 3 * SZ_4K };
+	const gpa_t other[] = {SLOT2_GPA, SLOT2_GPA + 3 * SZ_4K};
 	struct vcpu *v = vm->vcpu[0];
 
 	slot_add_hva(vm, 2, other[0], 2 * SZ_4K, (u8 *)s->hva + SZ_2M - 2 * SZ_4K, 0);
@@ -121,7 +121,7 @@ static void expect_efault(struct vcpu *v, u32 kind, gva_t gva, u32 value, const 
 }
 
 TEST(mprotect, .what = "memory that the host may not write or read: EFAULT, then it goes on",
-     .variants = (const char *const[]){ "4k", "thp", NULL })
+     .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
@@ -197,12 +197,12 @@ static void child(volatile u32 *words[2], int from, int to)
 }
 
 TEST(fork, .what = "after a fork the guest's memory and the other process's part at each write",
-     .variants = (const char *const[]){ "4k", "thp", NULL })
+     .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
 	struct memslot *s = vm->mem;
-	volatile u32 *words[2] = { frame_word(s->hva, 5 * SZ_4K), frame_word(s->hva, 6 * SZ_4K) };
+	volatile u32 *words[2] = {frame_word(s->hva, 5 * SZ_4K), frame_word(s->hva, 6 * SZ_4K)};
 	struct vcpu *v = vm->vcpu[0];
 	int down[2], up[2];
 	u32 seen[2];
@@ -247,7 +247,8 @@ TEST(private_file, .what = "a private file mapping is copied at the guest's writ
 	window_map(vm, SLOT2_GPA, SZ_2M, 1);
 	expect_frames(v, SLOT2_GPA, SZ_2M, A, "the file");
 	*frame_word(file.hva, 9 * SZ_4K) = B;
-	EXPECT_EQ(read4(v, window(vm, SLOT2_GPA + 9 * SZ_4K)), B, "a page that is still the file's");
+	EXPECT_EQ(read4(v, window(vm, SLOT2_GPA + 9 * SZ_4K)), B,
+		  "a page that is still the file's");
 	guest_number(v, SLOT2_GPA, 16 * SZ_4K, B + 0x100);
 	EXPECT_EQ(*frame_word(file.hva, 3 * SZ_4K), A + 3, "the guest's write in the file");
 	*frame_word(file.hva, 3 * SZ_4K) = 1;
@@ -309,13 +310,13 @@ static void stop_adding(struct vm *vm)
 }
 
 TEST(running, .what = "pages dropped below vCPUs that fault on them all the time",
-     .fixes = (const char *const[]){ "4a42d848db95", NULL },
-     .variants = (const char *const[]){ "4k", "thp", NULL })
+     .fixes = (const char *const[]){"4a42d848db95", NULL},
+     .variants = (const char *const[]){"4k", "thp", NULL})
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = 6 * MiB,
 				  .backing = t->variant_idx ? MEM_THP : MEM_ANON);
 	struct memory *m = &vm->mem->mem;
-	volatile u32 *word[2] = { frame_word(m->hva, SZ_2M), frame_word(m->hva, 2 * SZ_2M) };
+	volatile u32 *word[2] = {frame_word(m->hva, SZ_2M), frame_word(m->hva, 2 * SZ_2M)};
 	u32 round, i, before;
 
 	window_map(vm, vm->mem->gpa, 6 * MiB, t->variant_idx ? 2 : 1);
@@ -344,7 +345,7 @@ TEST(running_protected, .what = "pages protected below vCPUs that write to them 
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = 6 * MiB);
 	struct memory *m = &vm->mem->mem;
-	volatile u32 *word[2] = { frame_word(m->hva, SZ_2M), frame_word(m->hva, 2 * SZ_2M) };
+	volatile u32 *word[2] = {frame_word(m->hva, SZ_2M), frame_word(m->hva, 2 * SZ_2M)};
 	u32 round, i, before, after;
 	u64 exits;
 

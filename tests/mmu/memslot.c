@@ -65,7 +65,7 @@ TEST(replace, .what = "a deleted slot is MMIO at once, a slot in its place shows
 
 TEST(move, .what = "a moved slot is found at its new address only",
      .modes = MODE(PM_LA48) | MODE(PM_NONE),
-     .fixes = (const char *const[]){ "invalid memslot step for a moved slot (2012)", NULL })
+     .fixes = (const char *const[]){"invalid memslot step for a moved slot (2012)", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct vcpu *v = vm->vcpu[0];
@@ -132,7 +132,10 @@ TEST(refused, .what = "overlapping, unaligned and resized slots are refused and 
 TEST(many, .what = "forty slots in reverse order: each address finds its own slot",
      .modes = MODE(PM_LA48) | MODE(PM_32))
 {
-	enum { SLOTS = 40, SIZE = 2 * SZ_4K };
+	enum {
+		SLOTS = 40,
+		SIZE = 2 * SZ_4K
+	};
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct memory m = memory_alloc(SLOTS * SIZE, MEM_ANON);
 	struct memslot *slot[SLOTS];
@@ -192,7 +195,7 @@ static void check_ends(struct vm *vm, gpa_t gpa, u64 size, u32 base)
 
 TEST(ends, .what = "a slot that ends inside a huge page of the host shows nothing beyond",
      .modes = MODE(PM_LA48) | MODE(PM_PAE),
-     .fixes = (const char *const[]){ "ef057cbf825e", "99894a799f09", NULL })
+     .fixes = (const char *const[]){"ef057cbf825e", "99894a799f09", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = VM_NO_MEM);
 	struct memory m = huge_memory(8 * MiB);
@@ -200,11 +203,11 @@ TEST(ends, .what = "a slot that ends inside a huge page of the host shows nothin
 	const struct {
 		u64 start, end;
 	} part[] = {
-		{ 0, SZ_2M - SZ_4K }, /* smaller than the host's page */
-		{ 0, 3 * MiB }, /* a tail */
-		{ 1 * MiB, 4 * MiB }, /* a head */
-		{ SZ_2M + SZ_4K, SZ_4M - SZ_4K }, /* inside one */
-		{ SZ_4K, 6 * MiB + SZ_4K }, /* both, with whole ones between */
+		{0, SZ_2M - SZ_4K},		/* smaller than the host's page */
+		{0, 3 * MiB},			/* a tail */
+		{1 * MiB, 4 * MiB},		/* a head */
+		{SZ_2M + SZ_4K, SZ_4M - SZ_4K}, /* inside one */
+		{SZ_4K, 6 * MiB + SZ_4K},	/* both, with whole ones between */
 	};
 	size_t i;
 
@@ -266,7 +269,7 @@ TEST(high, .what = "slots above 4 GiB: the whole frame number counts",
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = VM_NO_MEM);
 	const u64 bits = cpu_maxphyaddr() < 40 ? cpu_maxphyaddr() : 40;
-	const gpa_t gpa[] = { 1ull << 32, 3ull << 32, (1ull << bits) - SZ_2M };
+	const gpa_t gpa[] = {1ull << 32, 3ull << 32, (1ull << bits) - SZ_2M};
 	struct memslot *s;
 	u32 i;
 
@@ -341,7 +344,7 @@ static void start_spin(struct vm *vm, u32 kind, u32 value, struct race *race)
 	struct vcpu *v = vm->vcpu[1];
 	volatile u32 *running = frame_word(vm->mem->hva, 0);
 
-	race->log = (struct mmio_log){ .answer = 0x4d4d494f };
+	race->log = (struct mmio_log){.answer = 0x4d4d494f};
 	race->stop = frame_word(vm->mem->hva, SZ_4K);
 	*race->stop = *running = 0;
 	v->mmio = stop_at_mmio;

@@ -31,7 +31,7 @@ static u64 ones(u32 bytes)
 TEST(exits, .what = "each access exits once with its address, size and data",
      .modes = MODE(PM_LA48) | MODE(PM_32))
 {
-	static const u32 offset[] = { 0, 0x10, 0x123, 0xff0 };
+	static const u32 offset[] = {0, 0x10, 0x123, 0xff0};
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	const u64 pattern = 0x8877665544332211ull;
 	struct vcpu *v = vm->vcpu[0];
@@ -45,7 +45,7 @@ TEST(exits, .what = "each access exits once with its address, size and data",
 		for (i = 0; i < ARRAY_LEN(offset); i++) {
 			gpa_t gpa = MMIO_GPA + i * SZ_4K + offset[i];
 
-			log = (struct mmio_log){ .answer = pattern };
+			log = (struct mmio_log){.answer = pattern};
 			EXPECT_VALUE(guest_op(v, .kind = AGENT_READ, .size = size,
 					      .addr = window(vm, gpa)),
 				     pattern & ones(size), "%u bytes at %#lx", size, gpa);
@@ -58,7 +58,7 @@ TEST(exits, .what = "each access exits once with its address, size and data",
 	}
 
 	/* A locked exchange is a read and a write. */
-	log = (struct mmio_log){ .answer = 5 };
+	log = (struct mmio_log){.answer = 5};
 	EXPECT_VALUE(guest_op(v, .kind = AGENT_XADD, .size = 4, .addr = window(vm, MMIO_GPA),
 			      .value = 3),
 		     5);
@@ -71,7 +71,7 @@ TEST(crossing, .what = "an access across two pages goes to both, each part to it
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	const gva_t a = window(vm, MMIO_GPA), b = window(vm, MMIO_GPA + SZ_2M);
-	struct mmio_log log = { .answer = 0x44332211 };
+	struct mmio_log log = {.answer = 0x44332211};
 	struct vcpu *v = vm->vcpu[0];
 	u8 *ram = vm->mem->hva;
 
@@ -115,7 +115,7 @@ TEST(crossing, .what = "an access across two pages goes to both, each part to it
 TEST(large, .what = "MMIO behind large guest pages: each 4 KiB frame keeps its address",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
 {
-	static const u32 frame[] = { 0, 511, 1, 256, 511, 0 };
+	static const u32 frame[] = {0, 511, 1, 256, 511, 0};
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_4M);
 	struct vcpu *v = vm->vcpu[0];
 	size_t i;
@@ -127,7 +127,7 @@ TEST(large, .what = "MMIO behind large guest pages: each 4 KiB frame keeps its a
 		return;
 	vm_map(vm, vm->test_gva + 4 * GiB, 4 * GiB, SZ_1G, 3, PTE_W);
 	for (i = 0; i < 3; i++) {
-		struct mmio_log log = { .answer = i };
+		struct mmio_log log = {.answer = i};
 		gpa_t at = frame[i] * (SZ_2M + SZ_4K);
 
 		mmio_watch(v, &log);
@@ -138,7 +138,7 @@ TEST(large, .what = "MMIO behind large guest pages: each 4 KiB frame keeps its a
 
 TEST(becomes_ram, .what = "a slot that appears where MMIO was is memory at once, and back",
      .modes = MODE(PM_LA48) | MODE(PM_32) | MODE(PM_NONE),
-     .fixes = (const char *const[]){ "56f17dd3fbc4", NULL })
+     .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = SZ_2M);
 	struct memory m = memory_alloc(SZ_2M, MEM_ANON);
@@ -166,11 +166,11 @@ TEST(becomes_ram, .what = "a slot that appears where MMIO was is memory at once,
 
 TEST(remap, .what = "the guest points a linear address from MMIO to other MMIO, to memory, back",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "56f17dd3fbc4", NULL })
+     .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
-	const gpa_t target[] = { MMIO_GPA, MMIO_GPA + SZ_4K, VM_MEM_GPA, MMIO_GPA, VM_MEM_GPA + SZ_4K,
-				 VM_MEM_GPA, MMIO_GPA + 5 * SZ_4K };
+	const gpa_t target[] = {MMIO_GPA,	    MMIO_GPA + SZ_4K, VM_MEM_GPA,	   MMIO_GPA,
+				VM_MEM_GPA + SZ_4K, VM_MEM_GPA,	      MMIO_GPA + 5 * SZ_4K};
 	const gva_t gva = vm->test_gva;
 	struct vcpu *v = vm->vcpu[0];
 	struct mmio_log log;
@@ -184,7 +184,7 @@ TEST(remap, .what = "the guest points a linear address from MMIO to other MMIO, 
 		bool ram = gpa < SLOT2_GPA;
 		u32 got, r;
 
-		log = (struct mmio_log){ .answer = 0xd0 + i };
+		log = (struct mmio_log){.answer = 0xd0 + i};
 		op_clear(v);
 		op_set_pte(v, &vm->as, gva, 1, pte_make_leaf(t->mode, gpa, 1, PTE_W));
 		/* In the second round the flush is a reload of CR3. */
@@ -202,13 +202,14 @@ TEST(remap, .what = "the guest points a linear address from MMIO to other MMIO, 
 	}
 }
 
-TEST(rights, .what = "rights are checked before a device is reached, also where it was reached before",
+TEST(rights,
+     .what = "rights are checked before a device is reached, also where it was reached before",
      .modes = MODE(PM_LA48) | MODE(PM_32))
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	const gva_t gva = vm->test_gva, user = gva + SZ_4K, none = gva + 2 * SZ_4K;
 	struct vcpu *v = vm->vcpu[0];
-	struct mmio_log log = { .answer = 7 };
+	struct mmio_log log = {.answer = 7};
 	int i;
 
 	vm_map(vm, gva, MMIO_GPA, SZ_4K, 1, 0); /* read-only, supervisor */
@@ -244,7 +245,7 @@ TEST(becomes_ram_remote, .what = "a vCPU that polls a device sees the memory tha
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = SZ_2M);
 	struct memory m = memory_alloc(SZ_2M, MEM_ANON);
-	struct mmio_log log = { .answer = 0x5a5a };
+	struct mmio_log log = {.answer = 0x5a5a};
 	struct vcpu *v = vm->vcpu[1];
 	int i;
 
@@ -310,7 +311,7 @@ TEST(fetch, .what = "fetching instructions from MMIO is an internal error; memor
  */
 static void expect_no_table(struct vcpu *v, gva_t gva)
 {
-	struct mmio_log log = { .answer = 0 };
+	struct mmio_log log = {.answer = 0};
 	struct agent_result res;
 	u32 i;
 
@@ -347,7 +348,7 @@ TEST(tables, .what = "a page table where no memory is leads nowhere, until memor
 }
 
 TEST(root, .what = "CR3 where no memory is: the vCPU stops, the host and the VM live on",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE), .fixes = (const char *const[]){ "CVE-2009-2287", NULL },
+     .modes = MODE(PM_LA48) | MODE(PM_PAE), .fixes = (const char *const[]){"CVE-2009-2287", NULL},
      .meant_for = MMU_SHADOW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
@@ -357,11 +358,11 @@ TEST(root, .what = "CR3 where no memory is: the vCPU stops, the host and the VM 
 	int ret;
 
 	REQUIRE(!(mmu_kind() & MMU_TDP),
-		"shadow paging (else the processor walks the tables, and KVM lets it try for ever)");
+		"shadow paging (else the processor walks, and KVM lets it try for ever)");
 	window_map(vm, vm->mem->gpa, SZ_2M, 1);
 	*frame_word(vm->mem->hva, 0) = RAM;
 	EXPECT_EQ(read4(v, window(vm, vm->mem->gpa)), RAM);
-	/* The exit of the agent's last OUT is completed at the next entry: before the state is saved. */
+	/* Completes the exit of the agent's last OUT before the state is saved. */
 	v->run->immediate_exit = 1;
 	EXPECT_EQ(__vcpu_run(v), -EINTR);
 	v->run->immediate_exit = 0;
@@ -391,14 +392,14 @@ TEST(root, .what = "CR3 where no memory is: the vCPU stops, the host and the VM 
  * it, finds MMIO in the guest's entry, and the old translation has to go in full:
  * afterwards the host takes the page away that it led to.
  */
-TEST(behind_ram, .what = "MMIO that takes the place of a translation to memory leaves nothing of it",
-     .modes = MODE(PM_LA48) | MODE(PM_32),
-     .fixes = (const char *const[]){ "aad885e77496", NULL })
+TEST(behind_ram,
+     .what = "MMIO that takes the place of a translation to memory leaves nothing of it",
+     .modes = MODE(PM_LA48) | MODE(PM_32), .fixes = (const char *const[]){"aad885e77496", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M, .mem_flags = KVM_MEM_LOG_DIRTY_PAGES);
 	struct dirty_bitmap log = dirty_bitmap_alloc(vm->mem);
 	const gva_t gva = window(vm, vm->mem->gpa);
-	struct mmio_log exits = { .answer = 0x77 };
+	struct mmio_log exits = {.answer = 0x77};
 	struct vcpu *v = vm->vcpu[0];
 	u32 i;
 

@@ -23,7 +23,7 @@
 /* A write at @gpa is one MMIO exit; memory at @word keeps @value. */
 static void expect_rom_write(struct vcpu *v, gpa_t gpa, volatile u32 *word, u32 value)
 {
-	struct mmio_log log = { 0 };
+	struct mmio_log log = {0};
 
 	mmio_watch(v, &log);
 	write4(v, window(v->vm, gpa), 0xdead0000 + value);
@@ -39,7 +39,7 @@ TEST(write_exits, .what = "reads are memory, writes are exits and change nothing
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct memslot *s = slot_add(vm, 2, SLOT2_GPA, SZ_2M, MEM_ANON, KVM_MEM_READONLY);
-	struct mmio_log log = { 0 };
+	struct mmio_log log = {0};
 	struct vcpu *v = vm->vcpu[0];
 
 	window_map(vm, SLOT2_GPA, SZ_2M, 1);
@@ -73,10 +73,9 @@ static void replace(struct memslot *s, u32 flags)
 	slot_set_flags(s, flags);
 }
 
-static const char *const backings[] = { "4k", "thp", NULL };
+static const char *const backings[] = {"4k", "thp", NULL};
 
-TEST(toggle, .what = "a populated slot turns read-only and writable again",
-     .variants = backings)
+TEST(toggle, .what = "a populated slot turns read-only and writable again", .variants = backings)
 {
 	bool huge = t->variant_idx == 1;
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M);
@@ -101,7 +100,7 @@ TEST(toggle, .what = "a populated slot turns read-only and writable again",
 }
 
 TEST(huge, .what = "writes to huge pages of a read-only slot exit, with and without dirty logging",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE), .fixes = (const char *const[]){ "404381c5839d", NULL })
+     .modes = MODE(PM_LA48) | MODE(PM_PAE), .fixes = (const char *const[]){"404381c5839d", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = SZ_2M);
 	struct memslot *s = slot_add(vm, 2, SLOT2_GPA, 8 * MiB, MEM_THP, KVM_MEM_READONLY);

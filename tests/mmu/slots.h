@@ -16,7 +16,7 @@
 /* A second place for slots, apart from the VM's own two. */
 #define SLOT2_GPA (512 * MiB)
 
-/* The window: gpa VM_MEM_GPA and above, in order, from vm->test_gva on (gva == gpa without paging). */
+/* The window: gpa VM_MEM_GPA and above, from vm->test_gva on; gva == gpa without paging. */
 static inline gva_t window(const struct vm *vm, gpa_t gpa)
 {
 	return vm->test_gva + (gpa - VM_MEM_GPA);
@@ -47,9 +47,9 @@ static inline void number_frames(void *hva, u64 size, u32 base)
 /* The guest reads the frames of [@gpa, @gpa + @size) and finds @base, @base + 1, … */
 static inline void expect_frames(struct vcpu *v, gpa_t gpa, u64 size, u32 base, const char *when)
 {
-	struct agent_result res = guest_op(v, .kind = AGENT_TOUCH_CHECK, .size = 4,
-					   .addr = window(v->vm, gpa), .arg = SZ_4K,
-					   .value = size / SZ_4K, .arg2 = base);
+	struct agent_result res =
+		guest_op(v, .kind = AGENT_TOUCH_CHECK, .size = 4, .addr = window(v->vm, gpa),
+			 .arg = SZ_4K, .value = size / SZ_4K, .arg2 = base);
 
 	EXPECT_VALUE(res, size / SZ_4K, "%s: frames that hold their number, from gpa %#lx", when,
 		     gpa);
@@ -84,8 +84,7 @@ static inline void mmio_record(struct vcpu *v, struct kvm_run *run, void *arg)
 {
 	struct mmio_log *log = arg;
 	struct mmio_event e = {
-		.gpa = run->mmio.phys_addr, .len = run->mmio.len, .write = run->mmio.is_write
-	};
+		.gpa = run->mmio.phys_addr, .len = run->mmio.len, .write = run->mmio.is_write};
 
 	(void)v;
 	if (e.write) {
@@ -119,7 +118,7 @@ static inline void mmio_watch(struct vcpu *v, struct mmio_log *log)
 /* A 4-byte read at @gpa in the window is one MMIO exit, and its answer arrives. */
 static inline void expect_mmio_read(struct vcpu *v, gpa_t gpa, u32 answer, const char *when)
 {
-	struct mmio_log log = { .answer = answer };
+	struct mmio_log log = {.answer = answer};
 	u32 got;
 
 	mmio_watch(v, &log);
@@ -132,12 +131,12 @@ static inline void expect_mmio_read(struct vcpu *v, gpa_t gpa, u32 answer, const
 }
 
 /* Waits, yielding, until cond holds; the case fails after many yields. */
-#define WAIT_UNTIL(cond, ...)                                                  \
-	do {                                                                   \
-		u64 tries_ = 20000000;                                         \
-		while (!(cond) && --tries_)                                    \
-			sched_yield();                                         \
-		if (!tries_)                                                   \
+#define WAIT_UNTIL(cond, ...)                                                    \
+	do {                                                                     \
+		u64 tries_ = 20000000;                                           \
+		while (!(cond) && --tries_)                                      \
+			sched_yield();                                           \
+		if (!tries_)                                                     \
 			test_fail("waited in vain for " #cond ". " __VA_ARGS__); \
 	} while (0)
 

@@ -106,7 +106,7 @@ TEST(two_spaces, .what = "the same address is other memory in SMM, over and over
 	struct vm *vm = smm_vm(t->mode);
 	struct memslot *s = slot_add(vm, SMM_SPACE | 1, vm->mem->gpa, SZ_4M, MEM_ANON, 0);
 	const gpa_t gpa = vm->mem->gpa + 3 * SZ_4K;
-	struct mmio_log log = { .answer = 0x99 };
+	struct mmio_log log = {.answer = 0x99};
 	struct vcpu *v = vm->vcpu[0];
 	u32 i;
 
@@ -258,7 +258,8 @@ TEST(tables_mapped, .what = "the same where SMM could write to the table before 
 	got[1] = flush_and_read(v, gva);
 	if ((mmu_kind() & MMU_SHADOW) && (got[0] == NORMAL + 1 || got[1] == NORMAL + 1))
 		test_xfail("kvm_vcpu_write_protect_gfn() of one address space",
-			   "read %#x and %#x: entries that SMM stored are not seen", got[0], got[1]);
+			   "read %#x and %#x: entries that SMM stored are not seen", got[0],
+			   got[1]);
 	EXPECT_EQ(got[0], NORMAL + 9, "a leaf entry");
 	EXPECT_EQ(got[1], NORMAL + 2, "an upper entry");
 }

@@ -104,11 +104,11 @@ static void ksm_wait(long pages)
 
 #define PAIRS 16
 
-static const char *const logging[] = { "plain", "logged", NULL };
+static const char *const logging[] = {"plain", "logged", NULL};
 
 TEST(merge, .what = "merged pages are shared until one is written, the others stay",
-     .variants = logging, .fixes = (const char *const[]){ "f082d86ea685", NULL },
-     .exclusive = true, .restore = ksm_stop)
+     .variants = logging, .fixes = (const char *const[]){"f082d86ea685", NULL}, .exclusive = true,
+     .restore = ksm_stop)
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = SZ_2M,
 				  .mem_flags = t->variant_idx ? KVM_MEM_LOG_DIRTY_PAGES : 0);
@@ -133,7 +133,8 @@ TEST(merge, .what = "merged pages are shared until one is written, the others st
 	*frame_word(s->hva, 101 * SZ_4K) = 1;
 	vcpu_join(vm->vcpu[1]);
 	added = op_result(vm->vcpu[1], 1).value + 1;
-	EXPECT_EQ(*frame_word(s->hva, 100 * SZ_4K), added, "additions while KSM looked at the page");
+	EXPECT_EQ(*frame_word(s->hva, 100 * SZ_4K), added,
+		  "additions while KSM looked at the page");
 
 	for (i = 0; i < 2 * PAIRS; i += 2) {
 		/* Half of them are read first, and so mapped as what they are now. */
@@ -217,15 +218,15 @@ static void swap_out(struct memory *m)
 		memory_madvise(m, 0, m->size, MADV_PAGEOUT);
 		n = swapped(m);
 	}
-	REQUIRE(n >= m->size / SZ_4K * 9 / 10, "memory that is swapped out (%lu of %lu pages are)", n,
-		(u64)(m->size / SZ_4K));
+	REQUIRE(n >= m->size / SZ_4K * 9 / 10, "memory that is swapped out (%lu of %lu pages are)",
+		n, (u64)(m->size / SZ_4K));
 }
 
-static const char *const sizes[] = { "4k", "thp", "logged", NULL };
+static const char *const sizes[] = {"4k", "thp", "logged", NULL};
 
 TEST(swap, .what = "pages that were swapped out come back with the guest's last write",
-     .variants = sizes, .fixes = (const char *const[]){ "9ed5520dd3c9", NULL },
-     .exclusive = true, .restore = swap_undo)
+     .variants = sizes, .fixes = (const char *const[]){"9ed5520dd3c9", NULL}, .exclusive = true,
+     .restore = swap_undo)
 {
 	bool huge = t->variant_idx == 1;
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_4M,

@@ -292,31 +292,39 @@ static void print_plans(struct choice *c, struct kernel *kernel)
 }
 
 /* Names of the cases that match, to print or only to count. Returns how many. */
-static int list_cases(const struct options *o, bool print)
+static int list_cases(const struct options *o, enum env_kind kind, bool print)
 {
-	static const enum env_kind kinds[] = {ENV_HOST, ENV_UNIT};
 	char *suite = format("%s/tools/mmusuite", build_dir());
 	char *tests = format("%s/tests", build_dir());
 	int nr = 0;
 
-	for (int i = 0; i < (o->unit ? 2 : 1); i++) {
-		char **argv = suite_argv(o, kinds[i], suite, tests), *names;
-		size_t n = 0;
+	char **argv = suite_argv(o, kind, suite, tests), *names;
+	size_t n = 0;
 
-		while (argv[n])
-			n++;
-		argv[n] = "--list";
-		names = proc_output(argv);
-		free(argv);
-		for (const char *c = names; c && *c; c++)
-			nr += *c == '\n';
-		if (names && print)
-			fputs(names, stdout);
-		free(names);
-	}
+	while (argv[n])
+		n++;
+	argv[n] = "--list";
+	names = proc_output(argv);
+	free(argv);
+	for (const char *c = names; c && *c; c++)
+		nr += *c == '\n';
+	if (names && print)
+		fputs(names, stdout);
+	free(names);
 	free(suite);
 	free(tests);
 	return nr;
+}
+
+/* Fill in how many cases each environment will have. Returns how many there are in all. */
+static int count_cases(const struct options *o, struct choice *c, bool print)
+{
+	int unit = o->unit ? list_cases(o, ENV_UNIT, print) : 0;
+	int suites = list_cases(o, ENV_HOST, print);
+
+	for (int i = 0; i < c->nr; i++)
+		c->envs[i].cases = c->envs[i].kind == ENV_UNIT ? unit : suites;
+	return unit + suites;
 }
 
 /* The output directory, with "latest" beside it when its name is ours to choose. */
@@ -362,7 +370,7 @@ static enum exit_code run_env(const struct options *o, const struct env *env, st
 	char *reason = NULL;
 
 	run.dir = format("%s/%s", dir, env->name);
-	report_env_start(report, env->name);
+	report_env_start(report, env->name, env->cases);
 	if (env->kind == ENV_HOST)
 		reason = host_config_mismatch(env->config);
 	if (reason) {
@@ -400,7 +408,7 @@ int main(int argc, char **argv)
 {
 	enum exit_code code, worst = EXIT_NOTHING;
 	struct options o;
-	struct choice choice;
+	struct choice choice = {0};
 	struct kernel kernel = {0};
 	struct report report;
 	char *dir;
@@ -411,7 +419,7 @@ int main(int argc, char **argv)
 	if (o.list && o.print_needs)
 		return EXIT_PASS;
 	if (o.list)
-		return list_cases(&o, true) > 0 ? EXIT_PASS : EXIT_NOTHING;
+		return count_cases(&o, &choice, true) ? EXIT_PASS : EXIT_NOTHING;
 	if (!strcmp(o.engine, "intree")) {
 		complain("--engine intree: not built into this version; kvm is");
 		return EXIT_NOTHING;
@@ -433,7 +441,7 @@ int main(int argc, char **argv)
 		print_plans(&choice, &kernel);
 		return EXIT_PASS;
 	}
-	if (!list_cases(&o, false)) {
+	if (!count_cases(&o, &choice, false)) {
 		complain("no case matches '%s': see --list", *o.globs ? *o.globs : "*");
 		return EXIT_NOTHING;
 	}

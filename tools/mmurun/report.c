@@ -54,14 +54,17 @@ static void erase_progress(const struct report *r)
 
 static void draw_progress(const struct report *r)
 {
+	const struct counts *c = &r->env_counts;
 	char line[512];
 	int len;
 
 	if (!r->live || !r->env)
 		return;
-	len = snprintf(line, sizeof(line), "%s: %u passed, %u failed, %u skipped  %s", r->env,
-		       r->env_counts.passed, r->env_counts.failed, r->env_counts.skipped,
-		       r->running ? r->running : "");
+	len = snprintf(line, sizeof(line), "%s: %u/%d, %u failed  %s", r->env,
+		       c->passed + c->failed + c->skipped, r->env_cases, c->failed,
+		       r->running				 ? r->running
+		       : c->passed + c->failed + c->skipped == 0 ? "starting"
+								 : "");
 	/* one column short, or some terminals wrap */
 	if (len > (int)terminal_width() - 1)
 		line[terminal_width() - 1] = '\0';
@@ -124,8 +127,9 @@ bool report_open(struct report *r, enum run_format format_asked, const char *dir
 	return true;
 }
 
-void report_env_start(struct report *r, const char *env)
+void report_env_start(struct report *r, const char *env, int cases)
 {
+	r->env_cases = cases;
 	r->env = env;
 	r->env_failed = false;
 	r->env_counts = (struct counts){0};

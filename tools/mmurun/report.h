@@ -42,6 +42,7 @@ struct report {
 	size_t nr_noted;
 	unsigned int envs; /* results of environments printed so far */
 	const char *env;   /* the one that runs */
+	int env_cases;	   /* how many it will have */
 	bool env_failed;   /* one of its lines was "not ok" */
 	char *running;	   /* the case that started last */
 };
@@ -49,7 +50,8 @@ struct report {
 /* @dir stays the caller's; its results.ktap is created. False after a message. */
 bool report_open(struct report *r, enum run_format format, const char *dir, unsigned int nr_envs);
 
-void report_env_start(struct report *r, const char *env);
+/* @cases: how many there will be, for the line of progress. */
+void report_env_start(struct report *r, const char *env, int cases);
 
 /* A line of KTAP below the environment; @level counts from the environment's own lines. */
 void report_line(struct report *r, unsigned int level, const char *line);

@@ -24,6 +24,7 @@ struct env {
 	char *name;	    /* "kvm.host", "kvm.lab.npt=0" */
 	const char *config; /* "k=v,k=v", may be empty */
 	enum vendor vendor; /* of the CPU that the lab emulates */
+	int cases;	    /* how many match there */
 	bool nested;	    /* QEMU runs on the host's KVM */
 };
 

@@ -158,6 +158,9 @@ static void take_line(const char *text, void *arg)
 			return;
 		break;
 	case KTAP_START:
+		/* what was printed before belongs to nobody */
+		if (!s->nr_running)
+			clear_text(s);
 		if (!s->first)
 			s->first = s->last;
 		case_started(s, &line);

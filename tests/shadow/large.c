@@ -32,12 +32,12 @@ static u64 big_pte(struct vm *vm, u32 i, u64 bits)
 			     bits | PTE_A | PTE_D);
 }
 
-static const char *const backings[] = { "small", "thp", "hugetlb", NULL };
-static const enum mem_backing backing[] = { MEM_ANON, MEM_THP, MEM_HUGETLB_2M };
+static const char *const backings[] = {"small", "thp", "hugetlb", NULL};
+static const enum mem_backing backing[] = {MEM_ANON, MEM_THP, MEM_HUGETLB_2M};
 
 TEST(alias_rights, .what = "a large page mapped twice with different rights keeps them apart",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "d28c6cfbbc5e", "9e7b0e7fba45", "404381c5839d", NULL })
+     .fixes = (const char *const[]){"d28c6cfbbc5e", "9e7b0e7fba45", "404381c5839d", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB,
 				  .backing = t->mode->id == PM_LA48 ? MEM_THP : MEM_ANON);
@@ -57,8 +57,8 @@ TEST(alias_rights, .what = "a large page mapped twice with different rights keep
 		EXPECT_EQ(aspace_get_pte(&vm->as, big(vm, a), 2) & PTE_D, 0, "round %u", round);
 		EXPECT_OK(__guest_write(v, big(vm, a) + off, frame_id(5)), "round %u", round);
 		EXPECT(aspace_get_pte(&vm->as, big(vm, a), 2) & PTE_D, "round %u", round);
-		EXPECT_PF(__guest_write(v, big(vm, b) + off, 0), PFERR_P | PFERR_W, big(vm, b) + off,
-			  "round %u", round);
+		EXPECT_PF(__guest_write(v, big(vm, b) + off, 0), PFERR_P | PFERR_W,
+			  big(vm, b) + off, "round %u", round);
 		EXPECT_OK(__guest_write(v, big(vm, a) + 2 * off, frame_id(10)), "round %u", round);
 		EXPECT_EQ(*frame_word(vm, 5), frame_id(5));
 		/* The two trade their rights. */
@@ -112,12 +112,12 @@ TEST(host_pages, .what = "the host takes single pages from below large and small
  */
 TEST(page_or_table, .what = "an entry changes between a large page and a table at the same address",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "CVE-2026-46113", "CVE-2026-53359", NULL })
+     .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 16 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	u64 size = level_size(t->mode, 2), states[4];
-	u32 idx[] = { 1, 2, 300, 511 }, round, i, n, step[200];
+	u32 idx[] = {1, 2, 300, 511}, round, i, n, step[200];
 	gpa_t table = vm->mem->gpa;
 
 	number_frames(vm);
@@ -147,7 +147,7 @@ TEST(page_or_table, .what = "an entry changes between a large page and a table a
 		for (round = 0; round < 2; round++) {
 			u32 page = idx[(n + round) % 4];
 			struct agent_result res = op_result(v, n * 5 + 2 + 2 * round);
-			u64 want[] = { page, 1000 + page, size / SZ_4K + page };
+			u64 want[] = {page, 1000 + page, size / SZ_4K + page};
 
 			if (step[n] == 3)
 				EXPECT_PF(res, 0, big(vm, 0) + page * SZ_4K, "step %u", n);
@@ -160,7 +160,7 @@ TEST(page_or_table, .what = "an entry changes between a large page and a table a
 /* Tables in slot 1, under a large page of the guest and of the host. */
 TEST(covers_tables, .what = "stores to tables through a large page that covers them are followed",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32), .variants = backings,
-     .fixes = (const char *const[]){ "7751babd3c6d", "39fda5d873eb", NULL })
+     .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB, .backing = backing[t->variant_idx]);
 	struct vcpu *v = vm->vcpu[0];
@@ -185,8 +185,9 @@ TEST(covers_tables, .what = "stores to tables through a large page that covers t
 		r = op_read(v, gva);
 		for (i = 0; i < 4; i++) {
 			/* Through either large page, ended by INVLPG or CR3. */
-			op_add(v, .kind = AGENT_SET_PTE, .addr = i & 1 ? at : at + big(vm, 1) - big(vm, 0),
-			       .size = size, .value = frame_pte(vm, 110 + 4 * round + i, PTE_W));
+			op_add(v, .kind = AGENT_SET_PTE,
+			       .addr = i & 1 ? at : at + big(vm, 1) - big(vm, 0), .size = size,
+			       .value = frame_pte(vm, 110 + 4 * round + i, PTE_W));
 			if (i & 2)
 				op_load_cr3(v, vm->as.root);
 			else
@@ -197,8 +198,8 @@ TEST(covers_tables, .what = "stores to tables through a large page that covers t
 		vcpu_exec(v);
 		EXPECT_VALUE(op_result(v, r), frame_id(100 + round), "round %u", round);
 		for (i = 0; i < 4; i++) {
-			EXPECT_VALUE(op_result(v, last - 4 * (3 - i)), frame_id(110 + 4 * round + i),
-				     "round %u store %u", round, i);
+			EXPECT_VALUE(op_result(v, last - 4 * (3 - i)),
+				     frame_id(110 + 4 * round + i), "round %u store %u", round, i);
 			EXPECT_EQ(frame_word(vm, 110 + 4 * round + i)[1], i);
 		}
 	}
@@ -207,7 +208,7 @@ TEST(covers_tables, .what = "stores to tables through a large page that covers t
 
 TEST(covers_own_tables, .what = "a large page over its own tables can be written, entries included",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "7751babd3c6d", "39fda5d873eb", NULL })
+     .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -280,11 +281,11 @@ TEST(gigabyte, .what = "1 GiB guest pages over small host pages, and tables in t
 		op_write(v, gva + SZ_2M + 5 * SZ_4K + 8, round);
 		vcpu_exec(v);
 		for (i = 0; i < 3; i++) {
-			u32 in_page[] = { 0, 512 + 5, 1023 }, in_table[] = { 700, 5, 511 };
+			u32 in_page[] = {0, 512 + 5, 1023}, in_table[] = {700, 5, 511};
 
 			EXPECT_VALUE(op_result(v, first + i),
-				     frame_id(round & 1 ? in_table[i] : in_page[i]), "round %u read %u",
-				     round, i);
+				     frame_id(round & 1 ? in_table[i] : in_page[i]),
+				     "round %u read %u", round, i);
 		}
 		EXPECT_EQ(frame_word(vm, round & 1 ? 5 : 517)[2], round);
 		page ^= PTE_D;

@@ -55,13 +55,14 @@ static struct vm *create(const struct paging_mode *m, struct last *l)
 	return vm;
 }
 
-TEST(addresses, .what = "MMIO reports the whole guest physical address, beside entries full of bits",
+TEST(addresses,
+     .what = "MMIO reports the whole guest physical address, beside entries full of bits",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
 {
-	struct last l = { 0 };
+	struct last l = {0};
 	struct vm *vm = create(t->mode, &l);
 	struct vcpu *v = vm->vcpu[0];
-	gpa_t at[6] = { 0xd0000000, 0xdffff000, 0x3ffff000 };
+	gpa_t at[6] = {0xd0000000, 0xdffff000, 0x3ffff000};
 	u32 n = 3, i, round;
 
 	if (t->mode->pte_size == 8) {
@@ -82,8 +83,9 @@ TEST(addresses, .what = "MMIO reports the whole guest physical address, beside e
 			gva_t gva = vm->test_gva + 4 * i * SZ_4K;
 
 			l.count = 0;
-			EXPECT_PF(guest_op(v, .kind = AGENT_READ, .size = 4, .addr = gva + 2 * SZ_4K), 0,
-				  gva + 2 * SZ_4K);
+			EXPECT_PF(
+				guest_op(v, .kind = AGENT_READ, .size = 4, .addr = gva + 2 * SZ_4K),
+				0, gva + 2 * SZ_4K);
 			EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + 8),
 				  mmio_value(at[i]));
 			EXPECT_EQ(l.gpa, at[i] + 8);
@@ -93,7 +95,8 @@ TEST(addresses, .what = "MMIO reports the whole guest physical address, beside e
 			EXPECT_EQ(l.gpa, at[i] + 0xffc);
 			EXPECT_EQ(l.value, 0x1000 + i);
 			EXPECT_EQ(l.count, 2);
-			EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + SZ_4K),
+			EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4,
+						.addr = gva + SZ_4K),
 				  frame_id(i));
 			EXPECT_EQ(l.count, 2);
 		}
@@ -102,9 +105,9 @@ TEST(addresses, .what = "MMIO reports the whole guest physical address, beside e
 /* Memory and MMIO trade places in an entry, with every kind of flush. */
 TEST(trade_places, .what = "an entry goes from memory to MMIO and back, and to another MMIO page",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "aad885e77496", NULL })
+     .fixes = (const char *const[]){"aad885e77496", NULL})
 {
-	struct last l = { 0 };
+	struct last l = {0};
 	struct vm *vm = create(t->mode, &l);
 	struct vcpu *v = vm->vcpu[0];
 	gva_t gva = vm->test_gva + 5 * SZ_4K;
@@ -150,10 +153,9 @@ TEST(trade_places, .what = "an entry goes from memory to MMIO and back, and to a
  * the store may reach the old page or the new address, never both.
  */
 TEST(over_a_mapping, .what = "a store that finds MMIO where a clean page was mapped",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE),
-     .fixes = (const char *const[]){ "aad885e77496", NULL })
+     .modes = MODE(PM_LA48) | MODE(PM_PAE), .fixes = (const char *const[]){"aad885e77496", NULL})
 {
-	struct last l = { 0 };
+	struct last l = {0};
 	struct vm *vm = create(t->mode, &l);
 	struct vcpu *v = vm->vcpu[0];
 	gva_t gva = vm->test_gva;
@@ -172,7 +174,7 @@ TEST(over_a_mapping, .what = "a store that finds MMIO where a clean page was map
 		l.count = 0;
 		vcpu_exec(v);
 		old = *frame_word(vm, i) == 0x111 + i;
-		new = l.count == 1 && l.write && l.gpa == io && l.value == 0x111 + i;
+		new = l.count == 1 && l.write &&l.gpa == io &&l.value == 0x111 + i;
 		EXPECT(old != new, "page %u: old page written %d, MMIO %d", i, old, new);
 		/* A walk of the page's mappings must not meet what is no mapping any more. */
 		memory_madvise(&vm->mem->mem, i * SZ_4K, SZ_4K, MADV_DONTNEED);
@@ -184,10 +186,9 @@ TEST(over_a_mapping, .what = "a store that finds MMIO where a clean page was map
 }
 
 TEST(slot_appears, .what = "an MMIO page becomes memory for every alias when a memslot appears",
-     .modes = MODE(PM_LA48) | MODE(PM_32),
-     .fixes = (const char *const[]){ "56f17dd3fbc4", NULL })
+     .modes = MODE(PM_LA48) | MODE(PM_32), .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
 {
-	struct last l = { 0 };
+	struct last l = {0};
 	struct vm *vm = create(t->mode, &l);
 	struct vcpu *v = vm->vcpu[0];
 	gpa_t gpa = 512 * MiB;

@@ -17,10 +17,10 @@
 #include "frames.h"
 
 /* A directory entry in each quarter of the linear addresses, none of slot 0's. */
-static const u32 pdes[] = { 0x20, 0x1ff, 0x200, 0x3ff };
+static const u32 pdes[] = {0x20, 0x1ff, 0x200, 0x3ff};
 
 /* Offsets into the 4 MiB of an entry: the first and last page of either half. */
-static const u32 pages[] = { 0, 511, 512, 1023 };
+static const u32 pages[] = {0, 511, 512, 1023};
 
 static gva_t place(u32 pde, u32 page)
 {
@@ -43,8 +43,8 @@ static void make_set(struct vm *vm, u32 set, u64 *out)
 
 		aspace_link(&vm->as, place(i, 0), 2, table);
 		for (j = 0; j < ARRAY_LEN(pages); j++)
-			aspace_map(&vm->as, place(i, j), frame_gpa(vm, frame_of(set, i, j)), SZ_4K, 1,
-				   PTE_W);
+			aspace_map(&vm->as, place(i, j), frame_gpa(vm, frame_of(set, i, j)), SZ_4K,
+				   1, PTE_W);
 		out[i] = aspace_get_pte(&vm->as, place(i, 0), 2) | PTE_A;
 	}
 }
@@ -76,7 +76,7 @@ static void store_pde(struct vm *vm, u32 i, u64 pde)
 }
 
 TEST(directory_entries, .what = "a store to a 32-bit directory changes both halves of its 4 MiB",
-     .modes = MODE(PM_32), .fixes = (const char *const[]){ "fce0657ff9f1", NULL })
+     .modes = MODE(PM_32), .fixes = (const char *const[]){"fce0657ff9f1", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -121,12 +121,12 @@ TEST(directory_entries, .what = "a store to a 32-bit directory changes both halv
 }
 
 TEST(table_halves, .what = "a store to one half of a 32-bit table leaves the other half alone",
-     .modes = MODE(PM_32), .fixes = (const char *const[]){ "fce0657ff9f1", NULL })
+     .modes = MODE(PM_32), .fixes = (const char *const[]){"fce0657ff9f1", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	u64 a[4];
-	u32 i, j, k, first, set[4] = { 0 };
+	u32 i, j, k, first, set[4] = {0};
 
 	number_frames(vm);
 	make_set(vm, 0, a);

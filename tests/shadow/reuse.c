@@ -100,7 +100,7 @@ TEST(table_becomes_data, .what = "a directory used as data, as a directory again
 		((u64 *)vm_hva(vm, leaf))[i] = frame_pte(vm, i, PTE_W);
 	for (round = 0; round < 3; round++) {
 		op_clear(v);
-		/* As data while it is still linked, then unlinked, with numbers that look like nothing. */
+		/* As data, still linked or not, with numbers that look like nothing. */
 		op_read(v, gva);
 		if (round & 1)
 			op_set_pte(v, &vm->as, gva, 3, 0);
@@ -126,8 +126,8 @@ TEST(table_becomes_data, .what = "a directory used as data, as a directory again
 		vcpu_exec(v);
 		EXPECT_VALUE(op_result(v, last), 512, "round %u", round);
 		for (i = 0; i < n; i++)
-			EXPECT_VALUE(op_result(v, read + i), frame_id(i), "round %u entry %u", round,
-				     i);
+			EXPECT_VALUE(op_result(v, read + i), frame_id(i), "round %u entry %u",
+				     round, i);
 		EXPECT_PF(op_result(v, read + n + 2), 0, gva, "round %u", round);
 	}
 }
@@ -166,9 +166,10 @@ TEST(flooded, .what = "a directory that is written again and again stops being o
  * root and large pages, so that frames have several roles at once. What must be
  * seen follows from the tables in memory after each step.
  */
-TEST(levels_mixed, .what = "tables that are linked at other levels than their own follow the stores",
+TEST(levels_mixed,
+     .what = "tables that are linked at other levels than their own follow the stores",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "CVE-2026-46113", "CVE-2026-53359", NULL })
+     .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB);
 	struct vcpu *v = vm->vcpu[0];

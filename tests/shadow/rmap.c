@@ -50,14 +50,14 @@ static void write_all(struct vcpu *v, u32 n, u32 offset, u32 value)
 		EXPECT_OK(op_result(v, i));
 }
 
-static const u32 counts[] = { 1, 2, 3, 15, 16, MAX_ALIAS };
+static const u32 counts[] = {1, 2, 3, 15, 16, MAX_ALIAS};
 
 TEST(dirty_log, .what = "fetching the dirty log protects every alias of a page",
      .modes = MODE(PM_LA48) | MODE(PM_32),
-     .fixes = (const char *const[]){ "f81602958c11", "6dbf79e7164e", "53a27b39ff4d", NULL })
+     .fixes = (const char *const[]){"f81602958c11", "6dbf79e7164e", "53a27b39ff4d", NULL})
 {
-	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB,
-				  .mem_flags = KVM_MEM_LOG_DIRTY_PAGES);
+	struct vm *vm =
+		vm_create(t->mode, .mem_size = 1 * MiB, .mem_flags = KVM_MEM_LOG_DIRTY_PAGES);
 	struct vcpu *v = vm->vcpu[0];
 	struct dirty_bitmap log = dirty_bitmap_alloc(vm->mem);
 	u32 c, k, n;
@@ -143,7 +143,7 @@ TEST(slot_goes, .what = "a deleted memslot is gone from every alias, and comes b
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	struct memslot *slot = slot_add(vm, 5, 512 * MiB, 64 * KiB, MEM_ANON, 0);
-	struct mmio_log log = { .want = slot->gpa + 3 * SZ_4K };
+	struct mmio_log log = {.want = slot->gpa + 3 * SZ_4K};
 	u32 i, round, n = 24;
 
 	v->mmio = answer;
@@ -161,8 +161,8 @@ TEST(slot_goes, .what = "a deleted memslot is gone from every alias, and comes b
 			op_read(v, alias(vm, i * 11));
 		vcpu_exec(v);
 		for (i = 0; i < n; i++)
-			EXPECT_VALUE(op_result(v, i), round & 1 ? 0xabcd : 0x1234, "round %u alias %u",
-				     round, i);
+			EXPECT_VALUE(op_result(v, i), round & 1 ? 0xabcd : 0x1234,
+				     "round %u alias %u", round, i);
 	}
 	EXPECT_EQ(log.reads, 2 * n);
 	EXPECT_EQ(log.wrong, 0);
@@ -178,7 +178,7 @@ TEST(slot_goes, .what = "a deleted memslot is gone from every alias, and comes b
 static void check_table(struct vm *vm, u32 first, gpa_t table, gva_t gva, int level,
 			const u64 *entries, const u32 *ids, u32 n)
 {
-	static const u32 tries[] = { 0, 1, 13, 14, 15, 16, 29, TABLE_ALIASES - 1 };
+	static const u32 tries[] = {0, 1, 13, 14, 15, 16, 29, TABLE_ALIASES - 1};
 	struct vcpu *v = vm->vcpu[0];
 	u32 k, r, size = vm->mode->pte_size;
 
@@ -187,7 +187,8 @@ static void check_table(struct vm *vm, u32 first, gpa_t table, gva_t gva, int le
 	op_clear(v);
 	op_add(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = alias(vm, first) + 16, .arg = SZ_4K,
 	       .value = TABLE_ALIASES);
-	op_add(v, .kind = AGENT_SET_PTE, .addr = alias(vm, first), .value = entries[0], .size = size);
+	op_add(v, .kind = AGENT_SET_PTE, .addr = alias(vm, first), .value = entries[0],
+	       .size = size);
 	op_set_pte(v, &vm->as, gva, level + 1, table_pte(vm->mode, level + 1, table));
 	r = op_read(v, gva);
 	vcpu_exec(v);
@@ -211,7 +212,7 @@ static void check_table(struct vm *vm, u32 first, gpa_t table, gva_t gva, int le
 
 TEST(page_becomes_table, .what = "stores through old aliases of a page that is a table now count",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "f81602958c11", NULL })
+     .fixes = (const char *const[]){"f81602958c11", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	const struct paging_mode *m = t->mode;
@@ -246,8 +247,7 @@ TEST(page_becomes_table, .what = "stores through old aliases of a page that is a
  * its TLB too, also when the alias looked at last was not writable.
  */
 TEST(remote_alias, .what = "a page that becomes a table is protected in the TLBs of other vCPUs",
-     .modes = MODE(PM_LA48),
-     .fixes = (const char *const[]){ "f81602958c11", "6dbf79e7164e", NULL })
+     .modes = MODE(PM_LA48), .fixes = (const char *const[]){"f81602958c11", "6dbf79e7164e", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0], *w = vm->vcpu[1];

@@ -12,7 +12,7 @@
 
 #include "frames.h"
 
-#define SPACES 30
+#define SPACES	  30
 #define MIN_PAGES 64 /* the fewest that KVM_SET_NR_MMU_PAGES accepts */
 
 static void limit_pages(struct vm *vm, long pages)
@@ -54,14 +54,14 @@ static void check_tour(struct vcpu *v, u32 first, u32 n, u32 tables, const char 
 	for (i = 0; i < n; i++)
 		for (j = 0; j < tables; j++)
 			EXPECT_VALUE(op_result(v, first + i * (tables + 1) + 1 + j),
-				     frame_id(i * tables + j), "vCPU %u, %s, space %u table %u", v->id,
-				     what, i, j);
+				     frame_id(i * tables + j), "vCPU %u, %s, space %u table %u",
+				     v->id, what, i, j);
 }
 
 TEST(little_room, .what = "many address spaces with few shadow pages allowed",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "f95eec9bed76", "CVE-2026-64561", "2abd5287f083",
-				     "bc8a3d8925a8", NULL })
+     .fixes = (const char *const[]){"f95eec9bed76", "CVE-2026-64561", "2abd5287f083",
+				    "bc8a3d8925a8", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -88,8 +88,8 @@ TEST(little_room, .what = "many address spaces with few shadow pages allowed",
 		vcpu_exec(v);
 		for (i = 0; i < SPACES; i++)
 			EXPECT_VALUE(op_result(v, SPACES + 2 * i + 1),
-				     frame_id(100 + i * 7 % SPACES + 40 * round), "edited, space %u",
-				     i * 7 % SPACES);
+				     frame_id(100 + i * 7 % SPACES + 40 * round),
+				     "edited, space %u", i * 7 % SPACES);
 		op_clear(v);
 		for (i = 0; i < SPACES; i++)
 			op_set_pte(v, &as[i], vm->test_gva, 1, frame_pte(vm, i * 2, PTE_W));
@@ -129,7 +129,7 @@ TEST(recycled, .what = "with few shadow pages allowed the oldest are recycled, a
 
 TEST(recycled_under_others, .what = "two vCPUs throw out each other's tables",
      .modes = MODE(PM_LA48) | MODE(PM_32),
-     .fixes = (const char *const[]){ "f95eec9bed76", "CVE-2026-64561", NULL })
+     .fixes = (const char *const[]){"f95eec9bed76", "CVE-2026-64561", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB, .nr_vcpus = 2);
 	struct aspace as[SPACES];
@@ -173,7 +173,7 @@ static u32 run_bare(struct vcpu *v)
 
 TEST(root_outside, .what = "CR3 with an address outside every memslot ends that vCPU's guest only",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32), .meant_for = MMU_SHADOW,
-     .fixes = (const char *const[]){ "CVE-2009-2287", NULL })
+     .fixes = (const char *const[]){"CVE-2009-2287", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB, .nr_vcpus = 3);
 	struct vcpu *v = vm->vcpu[0], *w = vm->vcpu[1], *x = vm->vcpu[2];
@@ -213,7 +213,7 @@ TEST(root_outside, .what = "CR3 with an address outside every memslot ends that 
 
 TEST(root_slot_goes, .what = "a memslot that holds the root goes and comes back",
      .modes = MODE(PM_LA48) | MODE(PM_32), .meant_for = MMU_SHADOW,
-     .fixes = (const char *const[]){ "CVE-2009-2287", NULL })
+     .fixes = (const char *const[]){"CVE-2009-2287", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

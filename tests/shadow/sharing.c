@@ -34,12 +34,12 @@ static void share(const struct aspace *as, gva_t gva, const struct aspace *to, g
 
 TEST(two_parents, .what = "an edit below two directories is seen through both after a flush",
      .modes = MODES_64 | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "07ffaf343e34", NULL })
+     .fixes = (const char *const[]){"07ffaf343e34", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	struct aspace b = aspace_create(vm), c = aspace_create(vm);
-	const struct aspace *spaces[] = { &vm->as, &b, &c };
+	const struct aspace *spaces[] = {&vm->as, &b, &c};
 	gva_t gva = vm->test_gva, far = far_from(t->mode, gva);
 	u32 step, i, n = 0;
 
@@ -181,7 +181,7 @@ static void op_edit_both(struct vm *vm, gva_t gva, u32 frame)
  * linked maps already.
  */
 TEST(fresh_address, .what = "addresses never used see the last stores without a flush",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){ "65855ed8b034", NULL })
+     .modes = MODES_PAGED, .fixes = (const char *const[]){"65855ed8b034", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -192,7 +192,7 @@ TEST(fresh_address, .what = "addresses never used see the last stores without a 
 	number_frames(vm);
 	vm_map(vm, gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W);
 	vm_map(vm, gva + far, frame_gpa(vm, 1), SZ_4K, 1, PTE_W);
-	/* The entry at @level is copied to a place that is not present; what hangs below is shared. */
+	/* The entry at @level is copied to a place not present; what hangs below is shared. */
 	for (level = 2; level <= top; level++) {
 		u64 entry = aspace_get_pte(&vm->as, gva, level);
 
@@ -225,7 +225,7 @@ TEST(fresh_address, .what = "addresses never used see the last stores without a 
 
 TEST(maps_a_table, .what = "an edit that maps another live table writable has that table watched",
      .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){ "36a2e6774bfb", NULL })
+     .fixes = (const char *const[]){"36a2e6774bfb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

@@ -22,13 +22,19 @@
 static u32 edge_indices(const struct paging_mode *m, u32 *idx)
 {
 	u32 n = level_entries(m, 1);
-	u32 all[] = { 0, 1, n / 2 - 1, n / 2, n - 2, n - 1 };
+	u32 all[] = {0, 1, n / 2 - 1, n / 2, n - 2, n - 1};
 
 	memcpy(idx, all, sizeof(all));
 	return ARRAY_LEN(all);
 }
 
-enum flush { BY_INVLPG, BY_CR3, BY_PGE, BY_OTHER_CR3, NR_FLUSHES };
+enum flush {
+	BY_INVLPG,
+	BY_CR3,
+	BY_PGE,
+	BY_OTHER_CR3,
+	NR_FLUSHES
+};
 
 static void op_flush(struct vcpu *v, enum flush flush, const struct aspace *other, gva_t gva)
 {
@@ -53,8 +59,7 @@ static void op_flush(struct vcpu *v, enum flush flush, const struct aspace *othe
 }
 
 TEST(edges, .what = "edits at the edges of a last-level table take effect with each kind of flush",
-     .modes = MODES_PAGED,
-     .fixes = (const char *const[]){ "b53e84eed08b", "fce0657ff9f1", NULL })
+     .modes = MODES_PAGED, .fixes = (const char *const[]){"b53e84eed08b", "fce0657ff9f1", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -139,7 +144,8 @@ static gva_t spread(struct vm *vm, u32 i)
 	u64 tables = level_entries(m, 2);
 
 	if (m->id == PM_32) /* one directory: from 1 GiB up, and its last entries */
-		return i < SPREAD / 2 ? vm->test_gva + i * SZ_4M : (tables - 1 - (i - SPREAD / 2)) * SZ_4M;
+		return i < SPREAD / 2 ? vm->test_gva + i * SZ_4M
+				      : (tables - 1 - (i - SPREAD / 2)) * SZ_4M;
 	if (i % 2)
 		i = tables - 1 - i;
 	/* Directories 0 and the last one that the top-level entry holds. */

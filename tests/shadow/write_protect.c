@@ -62,7 +62,8 @@ TEST(every_level, .what = "a store to an entry of any upper level is followed af
 		ASSERT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva),
 			  frame_id(FRAME_OLD));
 		for (i = 0; i < 3; i++) {
-			EXPECT_VALUE(change(v, at, new, gva), frame_id(FRAME_NEW), "level %d", level);
+			EXPECT_VALUE(change(v, at, new, gva), frame_id(FRAME_NEW), "level %d",
+				     level);
 			EXPECT_PF(change(v, at, 0, gva), 0, gva, "level %d", level);
 			EXPECT_VALUE(change(v, at, old, gva), frame_id(FRAME_OLD), "level %d",
 				     level);
@@ -93,7 +94,7 @@ struct pair {
 
 static struct pair pair_create(const struct paging_mode *m)
 {
-	struct pair p = { .vm = vm_create(m, .mem_size = 1 * MiB) };
+	struct pair p = {.vm = vm_create(m, .mem_size = 1 * MiB)};
 	gva_t third;
 	int i;
 
@@ -114,7 +115,7 @@ static struct pair pair_create(const struct paging_mode *m)
 /* Both entries as they are in memory, from what the guest sees. */
 static void pair_check(struct pair *p, u32 first, u32 second, const char *what)
 {
-	u32 want[2] = { first, second };
+	u32 want[2] = {first, second};
 	int i;
 
 	op_clear(p->v);

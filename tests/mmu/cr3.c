@@ -44,6 +44,13 @@ static struct target make_target(struct vm *vm, const struct aspace *as, gva_t g
 	t.entry = aspace_pte_gpa(as, gva, level);
 	t.pte[0] = aspace_get_pte(as, gva, level);
 	t.pte[1] = aspace_get_pte(as, other, level);
+	if (frame / 2 % 4) { /* PAE has no such bits in its PDPTEs */
+		u64 used =
+			as->mode->id == PM_PAE && level == 3 ? 0 : PTE_A | (level == 1 ? PTE_D : 0);
+
+		t.pte[0] |= used;
+		t.pte[1] |= used;
+	}
 	return t;
 }
 
@@ -172,7 +179,7 @@ TEST(reload, .what = "loading CR3 with the value that it has shows every edit so
 	op_clear(v);
 	op_read(v, vm->test_gva);
 	for (i = 0; i < ARRAY_LEN(op); i++) {
-		op_set_pte(v, &vm->as, vm->test_gva, 1, frame_pte(vm, i + 1, PTE_W));
+		op_set_pte(v, &vm->as, vm->test_gva, 1, frame_pte(vm, i + 1, PTE_W | USED_BITS(i)));
 		op_load_cr3(v, vm->as.root);
 		op[i] = op_read(v, vm->test_gva);
 	}
@@ -205,7 +212,7 @@ TEST(shared_table, .what = "an edit of a leaf table counts in every address spac
 	for (i = 0; i < n; i++) {
 		op_load_cr3(v, as[i].root);
 		op_read(v, vm->test_gva);
-		op_set_pte(v, &as[i], vm->test_gva, 1, frame_pte(vm, i, PTE_W));
+		op_set_pte(v, &as[i], vm->test_gva, 1, frame_pte(vm, i, PTE_W | USED_BITS(i)));
 		for (j = 0; j < n; j++) {
 			op_load_cr3(v, as[(i + 1 + j) % n].root);
 			op[i][j] = op_read(v, vm->test_gva);

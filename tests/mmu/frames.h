@@ -26,6 +26,13 @@ static inline gpa_t frame_gpa(const struct vm *vm, u32 i)
 	return vm->mem->gpa + i * SZ_4K;
 }
 
+/*
+ * Entries by turns as an operating system may store them, accessed and dirty
+ * already, and without. A shadow of the former may be kept up to date without
+ * waiting for an access, which is another path than dropping it.
+ */
+#define USED_BITS(i) ((i) % 2 ? PTE_A | PTE_D : 0)
+
 /* A 4 KiB entry for frame @i; adds P. */
 static inline u64 frame_pte(const struct vm *vm, u32 i, u64 bits)
 {

@@ -80,8 +80,9 @@ TEST(pge_toggled, .what = "a change of CR4.PGE drops every translation, in both 
 		op_read(v, local);
 		op_read(v, global);
 		op_read(v, large);
-		op_set_pte(v, &vm->as, local, 1, frame_pte(vm, 2 * i, PTE_W));
-		op_set_pte(v, &vm->as, global, 1, frame_pte(vm, 2 * i + 1, PTE_W | PTE_G));
+		op_set_pte(v, &vm->as, local, 1, frame_pte(vm, 2 * i, PTE_W | USED_BITS(i / 2)));
+		op_set_pte(v, &vm->as, global, 1,
+			   frame_pte(vm, 2 * i + 1, PTE_W | PTE_G | USED_BITS(i / 2)));
 		op_set_pte(v, &vm->as, large, 2,
 			   pte_make_leaf(m, frame_gpa(vm, (i + 1) % 3 * nr), 2, PTE_W | PTE_G));
 		op_write_cr4(v, i % 2 ? cr4 : cr4 & ~CR4_PGE);

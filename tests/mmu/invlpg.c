@@ -33,7 +33,7 @@ TEST(page, .what = "after INVLPG of any address in it a page is where its entry 
 		op_read(v, vm->test_gva + pages[i] * SZ_4K);
 	for (i = 0; i < 32; i++) {
 		gva = vm->test_gva + pages[i % 4] * SZ_4K;
-		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, i, PTE_W));
+		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, i, PTE_W | USED_BITS(i / 4)));
 		before[i] = op_read(v, gva);
 		op_invlpg(v, gva + offset[i / 4 % 4]);
 		after[i] = op_read(v, gva);
@@ -64,7 +64,8 @@ TEST(one_of_many, .what = "INVLPG of one page makes its edit count whatever else
 	for (i = 0; i < n; i++)
 		op_read(v, vm->test_gva + i * SZ_4K);
 	for (i = 0; i < n; i++)
-		op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1, frame_pte(vm, n + i, PTE_W));
+		op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1,
+			   frame_pte(vm, n + i, PTE_W | USED_BITS(i)));
 	for (i = 0; i < n; i++) {
 		op_invlpg(v, vm->test_gva + i * SZ_4K);
 		exact[i] = op_read(v, vm->test_gva + i * SZ_4K);

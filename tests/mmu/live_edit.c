@@ -84,6 +84,16 @@ static struct subject leaf_subject(struct vm *vm, gva_t gva)
 				     .user = true,
 				     .first = 2,
 				     .last = 2});
+	add_state(&s, (struct state){.name = "other frame, used",
+				     .pte = frame_pte(vm, 2, PTE_W | PTE_U | PTE_A | PTE_D),
+				     .writable = true,
+				     .user = true,
+				     .first = 2,
+				     .last = 2});
+	add_state(&s, (struct state){.name = "read-only, used",
+				     .pte = frame_pte(vm, 1, PTE_A | PTE_D),
+				     .first = 1,
+				     .last = 1});
 	add_state(&s, (struct state){.name = "other frame, read-only user",
 				     .pte = frame_pte(vm, 2, PTE_U),
 				     .user = true,
@@ -397,7 +407,7 @@ static void many_tables_round(struct vm *vm, u32 round, bool by_invlpg)
 	op_clear(v);
 	for (i = 0; i < n; i++)
 		op_set_pte(v, &vm->as, nth_page_gva(vm, i / ENTRIES, i % ENTRIES), 1,
-			   frame_pte(vm, (i + 7 * round) % n, PTE_W));
+			   frame_pte(vm, (i + 7 * round) % n, PTE_W | USED_BITS(i / ENTRIES)));
 	if (!by_invlpg)
 		op_load_cr3(v, vm->as.root);
 	for (i = 0; i < n; i++) {
@@ -442,13 +452,14 @@ TEST(many_rights, .what = "many pages of one table lose and regain the right to 
 		op_add(v, .kind = AGENT_TOUCH_WRITE, .addr = vm->test_gva + SCRATCH, .arg = SZ_4K,
 		       .value = n, .arg2 = 0x1000, .size = 4);
 		for (i = 0; i < n; i++)
-			op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1, frame_pte(vm, i, 0));
+			op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1,
+				   frame_pte(vm, i, USED_BITS(round)));
 		op_load_cr3(v, vm->as.root);
 		for (i = 0; i < n; i++)
 			lost[i] = op_write(v, vm->test_gva + i * SZ_4K + SCRATCH, 0x2000 + i);
 		for (i = 0; i < n; i++)
 			op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1,
-				   frame_pte(vm, i, PTE_W));
+				   frame_pte(vm, i, PTE_W | USED_BITS(round)));
 		op_load_cr3(v, vm->as.root);
 		op_add(v, .kind = AGENT_TOUCH_CHECK, .addr = vm->test_gva + SCRATCH, .arg = SZ_4K,
 		       .value = n, .arg2 = 0x1000, .size = 4);

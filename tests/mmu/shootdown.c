@@ -72,8 +72,8 @@ static void remap(struct vm *vm)
 	for (k = 0; k < vm->nr_vcpus; k++)
 		op_clear(vm->vcpu[k]);
 	for (r = 0; r < ROUNDS; r++) {
-		u64 pte = r % 3 == 0   ? frame_pte(vm, r + 1, PTE_W)
-			  : r % 3 == 1 ? frame_pte(vm, r, 0)
+		u64 pte = r % 3 == 0   ? frame_pte(vm, r + 1, PTE_W | USED_BITS(r))
+			  : r % 3 == 1 ? frame_pte(vm, r, USED_BITS(r / 3))
 				       : 0;
 
 		go = words + r * 4;
@@ -241,7 +241,7 @@ TEST(edit_behind, .what = "an edit by another vCPU in the space just left counts
 		op_load_cr3(editor, as[r % 3].root);
 		op_read(editor, vm->test_gva);
 		op_wait(editor, left, r + 1);
-		op_set_pte(editor, &as[0], vm->test_gva, 1, frame_pte(vm, r, PTE_W));
+		op_set_pte(editor, &as[0], vm->test_gva, 1, frame_pte(vm, r, PTE_W | USED_BITS(r)));
 		op_signal(editor, edited, r + 1);
 	}
 	run_all(vm);
@@ -351,7 +351,7 @@ TEST(faults_during_edits, .what = "faults of other vCPUs install nothing that is
 			op_wait(v, ready + 4 * k, r + 1);
 		for (i = 0; i < PAGES; i++)
 			op_set_pte(v, &vm->as, vm->test_gva + i * SZ_4K, 1,
-				   frame_pte(vm, PAGES * (r + 1) + i, PTE_W));
+				   frame_pte(vm, PAGES * (r + 1) + i, PTE_W | USED_BITS(i)));
 		op_load_cr3(v, vm->as.root);
 		own[r] = op_add(v, .kind = AGENT_TOUCH_CHECK, .addr = vm->test_gva, .arg = SZ_4K,
 				.size = 4, .value = PAGES, .arg2 = frame_value(PAGES * (r + 1)));

@@ -11,6 +11,9 @@
 
 #include "mmuscope.h"
 
+/* One mode of each shape of table; five levels are but one more of the same. */
+#define MODES_FEW (MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
+
 /* Guest physical address of 4 KiB frame @n of slot 1. */
 static inline gpa_t frame_gpa(struct vm *vm, u64 n)
 {

@@ -36,7 +36,7 @@ static const char *const backings[] = {"small", "thp", "hugetlb", NULL};
 static const enum mem_backing backing[] = {MEM_ANON, MEM_THP, MEM_HUGETLB_2M};
 
 TEST(alias_rights, .what = "a large page mapped twice with different rights keeps them apart",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
+     .modes = MODES_FEW,
      .fixes = (const char *const[]){"d28c6cfbbc5e", "9e7b0e7fba45", "404381c5839d", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB,
@@ -111,10 +111,9 @@ TEST(host_pages, .what = "the host takes single pages from below large and small
  * page, other large page, nothing, in every order of two.
  */
 TEST(page_or_table, .what = "an entry changes between a large page and a table at the same address",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
 {
-	struct vm *vm = vm_create(t->mode, .mem_size = 16 * MiB);
+	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB);
 	struct vcpu *v = vm->vcpu[0];
 	u64 size = level_size(t->mode, 2), states[4];
 	u32 idx[] = {1, 2, 300, 511}, round, i, n, step[200];
@@ -159,7 +158,7 @@ TEST(page_or_table, .what = "an entry changes between a large page and a table a
 
 /* Tables in slot 1, under a large page of the guest and of the host. */
 TEST(covers_tables, .what = "stores to tables through a large page that covers them are followed",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32), .variants = backings,
+     .modes = MODE(PM_LA48) | MODE(PM_32), .variants = backings,
      .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB, .backing = backing[t->variant_idx]);
@@ -207,8 +206,7 @@ TEST(covers_tables, .what = "stores to tables through a large page that covers t
 }
 
 TEST(covers_own_tables, .what = "a large page over its own tables can be written, entries included",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

@@ -121,8 +121,7 @@ static struct vm *create(const struct paging_mode *m)
 }
 
 TEST(around_a_fault, .what = "entries around one that is faulted in are neither used nor changed",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"c22885050e65", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"c22885050e65", NULL})
 {
 	struct vm *vm = create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -136,8 +135,7 @@ TEST(around_a_fault, .what = "entries around one that is faulted in are neither 
 }
 
 TEST(by_invlpg, .what = "INVLPG in a table out of sync uses no entry that it may not use",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"08e850c6536d", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"08e850c6536d", NULL})
 {
 	struct vm *vm = create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
@@ -170,7 +168,7 @@ TEST(by_invlpg, .what = "INVLPG in a table out of sync uses no entry that it may
 }
 
 TEST(inherited, .what = "a neighbour mapped ahead has no more rights than the entries above grant",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

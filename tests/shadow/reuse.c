@@ -83,7 +83,7 @@ TEST(synced_not_rebuilt, .what = "a table that is found up to date is linked, no
 
 /* A directory whose last page holds data to be, and what it maps when it is one. */
 TEST(table_becomes_data, .what = "a directory used as data, as a directory again, and so on",
-     .modes = MODES_64)
+     .modes = MODE(PM_LA48))
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -168,8 +168,7 @@ TEST(flooded, .what = "a directory that is written again and again stops being o
  */
 TEST(levels_mixed,
      .what = "tables that are linked at other levels than their own follow the stores",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"CVE-2026-46113", "CVE-2026-53359", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB);
 	struct vcpu *v = vm->vcpu[0];

@@ -225,7 +225,7 @@ static void op_edit(struct test *t, struct rig *r)
 
 TEST(back_and_forth,
      .what = "rights follow WP, SMEP, SMAP, NX and every entry through many changes",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
+     .modes = MODES_FEW,
      .fixes = (const char *const[]){"d28c6cfbbc5e", "9645bb56b31a", "411c588dfb86", "0be0226f07d1",
 				    "844a5fe219cf", "5f0b819995e1", "9e7b0e7fba45", "b1bd5cba3306",
 				    "CVE-2021-38198", NULL})
@@ -235,7 +235,7 @@ TEST(back_and_forth,
 	u32 batch, n, k, max = r.smap_cpu ? 8 : 6;
 	bool gap;
 
-	for (batch = 0; batch < 4; batch++) {
+	for (batch = 0; batch < 2; batch++) {
 		op_clear(r.v);
 		n = 0;
 		while (r.v->mailbox->nr_ops < AGENT_BATCH - 40) {
@@ -266,7 +266,7 @@ TEST(back_and_forth,
  * setting, a page used under the lenient one first, then under the strict one.
  */
 TEST(lenient_first, .what = "what a lenient setting mapped is not found again under the strict one",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
+     .modes = MODES_FEW,
      .fixes = (const char *const[]){"411c588dfb86", "0be0226f07d1", "9645bb56b31a", NULL})
 {
 	static struct wanted w[AGENT_BATCH];
@@ -306,8 +306,7 @@ TEST(lenient_first, .what = "what a lenient setting mapped is not found again un
  * same frame before (c22885050e65).
  */
 TEST(wp_clear_sets_dirty, .what = "a store to a read-only page with CR0.WP clear sets D",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"c22885050e65", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"c22885050e65", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

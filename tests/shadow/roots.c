@@ -58,8 +58,7 @@ static void check_tour(struct vcpu *v, u32 first, u32 n, u32 tables, const char 
 				     v->id, what, i, j);
 }
 
-TEST(little_room, .what = "many address spaces with few shadow pages allowed",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
+TEST(little_room, .what = "many address spaces with few shadow pages allowed", .modes = MODES_FEW,
      .fixes = (const char *const[]){"f95eec9bed76", "CVE-2026-64561", "2abd5287f083",
 				    "bc8a3d8925a8", NULL})
 {
@@ -172,7 +171,7 @@ static u32 run_bare(struct vcpu *v)
 }
 
 TEST(root_outside, .what = "CR3 with an address outside every memslot ends that vCPU's guest only",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32), .meant_for = MMU_SHADOW,
+     .modes = MODES_FEW, .meant_for = MMU_SHADOW,
      .fixes = (const char *const[]){"CVE-2009-2287", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB, .nr_vcpus = 3);

@@ -33,8 +33,7 @@ static void share(const struct aspace *as, gva_t gva, const struct aspace *to, g
 }
 
 TEST(two_parents, .what = "an edit below two directories is seen through both after a flush",
-     .modes = MODES_64 | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"07ffaf343e34", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"07ffaf343e34", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -88,7 +87,7 @@ TEST(two_parents, .what = "an edit below two directories is seen through both af
 }
 
 TEST(new_parent, .what = "a table that is linked while out of sync is followed in its new space",
-     .modes = MODES_64 | MODE(PM_PAE) | MODE(PM_32))
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -126,7 +125,7 @@ TEST(new_parent, .what = "a table that is linked while out of sync is followed i
 
 TEST(linked_while_unsync,
      .what = "linked under a second entry between two stores, a table is followed in both spaces",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32))
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -224,8 +223,7 @@ TEST(fresh_address, .what = "addresses never used see the last stores without a 
 }
 
 TEST(maps_a_table, .what = "an edit that maps another live table writable has that table watched",
-     .modes = MODE(PM_LA48) | MODE(PM_PAE) | MODE(PM_32),
-     .fixes = (const char *const[]){"36a2e6774bfb", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"36a2e6774bfb", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

@@ -59,7 +59,7 @@ static void op_flush(struct vcpu *v, enum flush flush, const struct aspace *othe
 }
 
 TEST(edges, .what = "edits at the edges of a last-level table take effect with each kind of flush",
-     .modes = MODES_PAGED, .fixes = (const char *const[]){"b53e84eed08b", "fce0657ff9f1", NULL})
+     .modes = MODES_FEW, .fixes = (const char *const[]){"b53e84eed08b", "fce0657ff9f1", NULL})
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -96,7 +96,7 @@ TEST(edges, .what = "edits at the edges of a last-level table take effect with e
 }
 
 TEST(down_and_up, .what = "rights taken away, and given back, in a table out of sync",
-     .modes = MODES_64 | MODE(PM_32))
+     .modes = MODE(PM_LA48) | MODE(PM_32))
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];
@@ -155,7 +155,7 @@ static gva_t spread(struct vm *vm, u32 i)
 }
 
 TEST(many_tables, .what = "one CR3 load follows edits in many last-level tables",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

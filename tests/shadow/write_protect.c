@@ -138,7 +138,7 @@ static void pair_write(struct pair *p, gpa_t at, u32 size, u64 value)
 }
 
 TEST(partial_stores, .what = "stores of part of an entry, and of two halves of neighbours, count",
-     .modes = MODES_PAGED)
+     .modes = MODES_FEW)
 {
 	struct pair p = pair_create(t->mode);
 	u32 one = frame_id(FRAME_OLD), two = frame_id(FRAME_NEW), three = frame_id(FRAME_NEW + 1);
@@ -171,7 +171,7 @@ TEST(partial_stores, .what = "stores of part of an entry, and of two halves of n
 }
 
 TEST(crossing_store, .what = "a store that begins in a data page and ends in a table counts",
-     .modes = MODES_64)
+     .modes = MODE(PM_LA48))
 {
 	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	struct vcpu *v = vm->vcpu[0];

@@ -117,6 +117,7 @@ TEST(verdicts_ktap, .what = "KTAP one level deeper, each verdict counted once, 1
 		     "    # start: mmu/x.odd\n"
 		     "    not ok 6 mmu/x.odd # ERROR silence\n"
 		     "  not ok 1 mmu/x\n"
+		     "  # @meant of 6 cases meant for it 1 skipped\n"
 		     "not ok 1 kvm.host\n"
 		     "# skipped 1 in kvm.host: no such thing here\n"
 		     "# known defect: kvm.host: mmu/x.known: erratum 7\n"
@@ -127,6 +128,20 @@ TEST(verdicts_ktap, .what = "KTAP one level deeper, each verdict counted once, 1
 		     "# ERROR: kvm.host: mmu/x.odd: silence\n"
 		     "#   rerun: ./run_tests.sh --host --seed 5 mmu/x.odd\n");
 	EXPECT_LAST(&p, "# 1 passed, 3 failed, 2 skipped");
+}
+
+TEST(meant, .what = "a skip where the case is not meant to run does not count against the place")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	stage_suite(&s, "printf 'KTAP version 1\\n1..3\\n# start: mmu/x.a\\n# @meant-here no\\n"
+			"ok 1 mmu/x.a # SKIP a\\n# start: mmu/x.b\\n# @meant-here yes\\n"
+			"ok 2 mmu/x.b # SKIP b\\n# start: mmu/x.c\\nok 3 mmu/x.c\\n'");
+	p = MMURUN(&s, HOST(&s));
+	EXPECT_EQ(p.status, 0);
+	EXPECT_LINE(&p, "  # @meant of 2 cases meant for it 1 skipped");
+	EXPECT_LAST(&p, "# 1 passed, 0 failed, 2 skipped");
 }
 
 TEST(verdicts_pretty, .what = "for people: what failed with its output, and the bare last line")

@@ -54,6 +54,8 @@ struct stream {
 	int64_t last;  /* now() at the last line */
 	int64_t first; /* now() at the first case's start, 0 before it */
 	unsigned int ran, failures;
+	bool meant_here; /* the case that runs; it says so when it skips */
+	unsigned int meant, meant_skipped;
 	/* what the lab's init has told */
 	bool hello;
 	char *lab_error, *lab_exit;

@@ -13,7 +13,7 @@ void stream_open(struct stream *s, struct run *run)
 {
 	char *path = format("%s/results.ktap", run->dir);
 
-	*s = (struct stream){.run = run, .last = now()};
+	*s = (struct stream){.run = run, .last = now(), .meant_here = true};
 	s->raw = fopen(path, "we");
 	if (!s->raw)
 		complain("%s: %m", path);
@@ -95,6 +95,12 @@ static void count(struct stream *s, enum verdict verdict, const char *name, cons
 		s->ran++;
 	if (verdict >= VERDICT_FAIL)
 		s->failures++;
+	/* a case for another kind of MMU skips here by design */
+	if (verdict != VERDICT_SKIP || s->meant_here)
+		s->meant++;
+	if (verdict == VERDICT_SKIP && s->meant_here)
+		s->meant_skipped++;
+	s->meant_here = true;
 	report_case(s->run->report, verdict, name, reason, s->text, rerun);
 	free(rerun);
 }
@@ -156,6 +162,8 @@ static void take_line(const char *text, void *arg)
 	case KTAP_FACT:
 		if (lab_fact(s, &line))
 			return;
+		if (!strcmp(line.name, "meant-here"))
+			s->meant_here = strcmp(line.text, "no");
 		break;
 	case KTAP_START:
 		/* what was printed before belongs to nobody */
@@ -270,6 +278,13 @@ void stream_close(struct stream *s, const char *why, enum verdict verdict, const
 			complete(s, level - 1, ok,
 				 s->subtest[level] ? s->subtest[level] : "unknown", "", why);
 
+	if (s->meant_skipped) {
+		char *text =
+			format("of %u cases meant for it %u skipped", s->meant, s->meant_skipped);
+
+		report_fact(s->run->report, "meant", text, true);
+		free(text);
+	}
 	for (size_t i = 0; i < s->nr_running; i++)
 		free(s->running[i]);
 	for (size_t i = 0; i < STREAM_LEVELS; i++)

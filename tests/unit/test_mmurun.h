@@ -171,6 +171,7 @@ static UNUSED struct program start_mmurun(const struct stage *s, const char *con
 	for (; *args && n < 15; args++)
 		argv[n++] = *args;
 	unsetenv("MMUSCOPE_KMSG");
+	unsetenv("MMUSCOPE_COMMAND");
 	return program_start(argv);
 }
 

@@ -157,7 +157,8 @@ char *rerun_command(const struct run *run, const char *name)
 		[ENV_LAB] = "--vm",
 		[ENV_UNIT] = "--host",
 	};
-	char *command = strdup("./run_tests.sh"), number[32];
+	const char *started_as = getenv("MMUSCOPE_COMMAND");
+	char *command = strdup(started_as ? started_as : "./run_tests.sh"), number[32];
 	const struct {
 		const char *option, *value;
 	} words[] = {

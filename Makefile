@@ -33,6 +33,9 @@ lib_c	:= $(wildcard lib/*.c)
 lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o
 LIB	:= $(BUILD)/libmmuscope.a
 
+x86_c	:= $(wildcard x86/cpu/*.c)
+LIBX86	:= $(BUILD)/libx86.a
+
 guest_s	:= $(wildcard guest_code/*.c guest_code/*.S)
 agent64	:= $(BUILD)/guest_code/agent64.elf
 agent32	:= $(BUILD)/guest_code/agent32.elf
@@ -83,6 +86,11 @@ $(BUILD)/lib/images.o: lib/images.S $(agent64) $(agent32)
 $(LIB): $(lib_o)
 	rm -f $@ && $(AR) rcs $@ $^
 
+$(LIBX86): $(x86_c:%.c=$(BUILD)/%.o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/unit/test_cpu_%: $(BUILD)/tests/unit/test_cpu_%.o $(LIBX86) $(LIB)
+	$(CC) $(HOSTCF) $< $(LIBX86) $(LIB) $(LIBS) -lZydis -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(HOSTCF) $< $(LIB) $(LIBS) -o $@
 

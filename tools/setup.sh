@@ -4,7 +4,7 @@
 # Set-up: installs what a group of mmuscope's parts needs and is not there yet.
 #
 #   tools/setup.sh GROUP...
-#     build    compiler, make, libelf, zlib
+#     build    compiler, make, libelf, zlib, Zydis
 #     lab      QEMU and the tools that make its initramfs
 #     lint     shellcheck, clang, clang-format
 #     kernel   the distribution's kernel, unpacked into the cache (not installed)
@@ -35,6 +35,7 @@ build|hdr linux/kvm.h|libc6-dev|glibc-devel
 build|lib libc.a|libc6-dev|glibc-static
 build|hdr libelf.h|libelf-dev|elfutils-libelf-devel
 build|hdr zlib.h|zlib1g-dev|zlib-devel
+build|hdr Zydis/Zydis.h|libzydis-dev|zydis-devel
 lab|cmd qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|cmd cpio|cpio|cpio
 lab|cmd xz|xz-utils|xz

@@ -3,9 +3,9 @@
  * The integer and address types that host and guest code share. Freestanding:
  * only <stdint.h>, <stdbool.h> and <stddef.h>, which a compiler brings itself.
  *
- * The three kinds of address keep the field's names: gva (guest virtual), gpa
- * (guest physical) and gfn (a gpa in 4 KiB frames). A host virtual address is a
- * plain pointer.
+ * The kinds of address keep the field's names: gva (guest virtual), gpa
+ * (guest physical), hpa (host physical, what nested paging turns a gpa into) and
+ * gfn (a gpa in 4 KiB frames). A host virtual address is a plain pointer.
  */
 #ifndef X86_ARCH_TYPES_H
 #define X86_ARCH_TYPES_H
@@ -23,6 +23,7 @@ typedef int64_t s64;
 
 typedef u64 gva_t;
 typedef u64 gpa_t;
+typedef u64 hpa_t;
 typedef u64 gfn_t;
 
 #define BIT(n)	     (1ull << (n))

@@ -12,6 +12,8 @@
  * mapping that the guest never made. So each bit of each level is tried, single,
  * with the expectation from reserved_bits() below.
  */
+#include <string.h>
+
 #include "mmuscope.h"
 
 #define PREFETCH 16 /* more than a hypervisor maps ahead at once */
@@ -254,7 +256,11 @@ TEST(neighbour, .what = "entries with reserved bits beside one that is used are 
 		REQUIRE(!kvm_is_partial(), "EFER.NX=0 takes effect");
 		guest_wrmsr(v, MSR_EFER, guest_rdmsr(v, MSR_EFER) & ~EFER_NX);
 	}
-	/* All look as if they had been used: accessed and dirty. */
+	/*
+	 * All look as if they had been used, accessed and dirty, and the host has the
+	 * pages: otherwise they would not be mapped ahead anyway.
+	 */
+	memset(vm->mem->hva, 1, PREFETCH * SZ_4K);
 	vm_map(vm, gva, vm->mem->gpa, PREFETCH * SZ_4K, 1, PTE_W | PTE_U | PTE_A | PTE_D);
 	for (i = 1; i < PREFETCH; i += 2)
 		aspace_set_pte(&vm->as, gva + i * SZ_4K, 1,

@@ -13,6 +13,8 @@
  * for ever. access.c tries the combinations in bulk; here are the histories that
  * went wrong, one at a time.
  */
+#include <string.h>
+
 #include "mmuscope.h"
 
 static u64 large_leaf(struct vm *vm, u64 bits)
@@ -227,12 +229,15 @@ TEST(large_rights_changed,
 }
 
 /*
- * Upper entries with different rights over one lower table. The rights of a
- * walk's lower entries must not leak into what is cached for its upper tables:
- * "a" and "b" share everything from the second level on, and inside a read-only
- * directory entry comes first.
+ * Upper entries with different rights over one directory. What an access finds
+ * further down must not leak into what is cached for the tables above: if a walk
+ * through the read-only entry of the directory makes the directory itself count
+ * as read-only, it is later shared with the path that really is, and with it the
+ * writable entry that was filled in meanwhile.
  */
 static const char *const inherited_fixes[] = {"CVE-2021-38198", NULL};
+/* The accesses before the final checks: address a or b, capital: behind the writable entry. */
+static const char *const histories[] = {"aAb", "abA", "baB", "BbAa"};
 
 TEST(inherited_rights, .what = "paths that share tables have each the rights of their own entries",
      .modes = MODES_64, .fixes = inherited_fixes)
@@ -240,32 +245,41 @@ TEST(inherited_rights, .what = "paths that share tables have each the rights of 
 	struct vm *vm = vm_create(t->mode);
 	struct vcpu *v = vm->vcpu[0];
 	u64 big = level_size(t->mode, 3), dir = level_size(t->mode, 2);
-	gva_t a = vm->test_gva, b = a + big;
-	gpa_t table, pd;
-	int order;
+	u64 ro = PTE_P | PTE_U, rw = PTE_P | PTE_W | PTE_U;
+	const u64 denied = PFERR_P | PFERR_W | PFERR_U;
+	const char *step;
+	gpa_t low, high, pd;
+	u32 i;
 
-	for (order = 0; order < 2; order++, a += 4 * big, b += 4 * big) {
-		gva_t first = order ? b : a, second = order ? a : b;
+	for (i = 0; i < ARRAY_LEN(histories); i++) {
+		gva_t a = vm->test_gva + 4 * i * big, b = a + big;
 
-		/* In a: directory entry 0 read-only, 1 writable, both to the same table. */
+		/* In the directory a read-only entry, then a writable one. */
 		vm_map(vm, a, vm->mem->gpa, SZ_4K, 1, PTE_W | PTE_U);
-		table = pte_addr(t->mode, aspace_get_pte(&vm->as, a, 2), 2);
+		vm_map(vm, a + dir, vm->mem->gpa + SZ_4K, SZ_4K, 1, PTE_W | PTE_U);
+		low = pte_addr(t->mode, aspace_get_pte(&vm->as, a, 2), 2);
+		high = pte_addr(t->mode, aspace_get_pte(&vm->as, a + dir, 2), 2);
 		pd = pte_addr(t->mode, aspace_get_pte(&vm->as, a, 3), 3);
-		aspace_set_pte(&vm->as, a, 2, table | PTE_P | PTE_U);
-		aspace_set_pte(&vm->as, a + dir, 2, table | PTE_P | PTE_W | PTE_U);
-		/* b: the same directory below a read-only entry. */
-		aspace_make_tables(&vm->as, b, 3);
-		aspace_set_pte(&vm->as, b, 3, pd | PTE_P | PTE_U);
+		aspace_set_pte(&vm->as, a, 2, low | ro);
+		aspace_set_pte(&vm->as, a + dir, 2, high | rw);
+		/* Above the directory a writable entry, a, and a read-only one, b. */
+		aspace_set_pte(&vm->as, b, 3, pd | ro);
 
-		EXPECT_OK(__user_read(v, first), "order %d", order);
-		EXPECT_OK(__user_read(v, second), "order %d", order);
-		EXPECT_OK(__user_read(v, first + dir), "order %d", order);
-		EXPECT_OK(__user_write(v, a + dir, 30 + order), "order %d", order);
-		EXPECT_PF(__user_write(v, a, 9), PFERR_P | PFERR_W | PFERR_U, a, "order %d", order);
-		EXPECT_PF(__user_write(v, b, 9), PFERR_P | PFERR_W | PFERR_U, b, "order %d", order);
-		EXPECT_PF(__user_write(v, b + dir, 9), PFERR_P | PFERR_W | PFERR_U, b + dir,
-			  "order %d", order);
-		EXPECT_VALUE(__user_read(v, b + dir), 30 + order, "order %d", order);
+		for (step = histories[i]; *step; step++) {
+			gva_t at = (*step | 32) == 'a' ? a : b;
+
+			if (*step == 'A')
+				EXPECT_OK(__user_write(v, at + dir, i), "%s", histories[i]);
+			else
+				EXPECT_OK(__user_read(v, at + (*step == 'B' ? dir : 0)), "%s",
+					  histories[i]);
+		}
+		EXPECT_PF(__user_write(v, b + dir, 9), denied, b + dir, "%s", histories[i]);
+		EXPECT_OK(__user_write(v, a + dir, 30 + i), "%s", histories[i]);
+		EXPECT_PF(__user_write(v, b + dir, 9), denied, b + dir, "%s", histories[i]);
+		EXPECT_VALUE(__user_read(v, b + dir), 30 + i, "%s", histories[i]);
+		EXPECT_PF(__user_write(v, a, 9), denied, a, "%s", histories[i]);
+		EXPECT_PF(__user_write(v, b, 9), denied, b, "%s", histories[i]);
 	}
 }
 
@@ -278,6 +292,7 @@ TEST(parents_rights_on_neighbours,
 	gva_t gva = vm->test_gva;
 	u32 i;
 
+	memset(vm->mem->hva, 1, 16 * SZ_4K); /* only what the host has is mapped ahead */
 	/* Leaves allow everything and look used; the directory entry leaves the kernel reading. */
 	vm_map(vm, gva, vm->mem->gpa, 16 * SZ_4K, 1, PTE_W | PTE_U | PTE_A | PTE_D);
 	aspace_set_pte(&vm->as, gva, 2, aspace_get_pte(&vm->as, gva, 2) & ~(PTE_W | PTE_U));

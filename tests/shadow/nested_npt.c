@@ -20,7 +20,7 @@
 #include "mmuscope.h"
 #include "x86/arch/svm.h"
 
-static const struct cpu_feature CPU_NPT = { 0x8000000a, 0, 3, 0, "nested paging" };
+static const struct cpu_feature CPU_NPT = {0x8000000a, 0, 3, 0, "nested paging"};
 
 /* PAE is in one case only: see nested_create(). */
 #define MODES_NPT (MODES_64 | MODE(PM_32))
@@ -33,16 +33,20 @@ struct nested {
 	struct vmcb *vmcb;
 	gpa_t vmcb_gpa;
 	struct aspace npt; /* L2 physical to L1 physical, in L1's own paging mode */
-	struct aspace l2; /* L2's linear addresses */
-	gva_t gva; /* mapped by l2 to L2_GPA, 4 pages of 4 KiB, writable */
-	gpa_t code; /* the three stubs below, each in 16 bytes */
+	struct aspace l2;  /* L2's linear addresses */
+	gva_t gva;	   /* mapped by l2 to L2_GPA, 4 pages of 4 KiB, writable */
+	gpa_t code;	   /* the three stubs below, each in 16 bytes */
 };
 
-enum stub { STUB_READ, STUB_WRITE, STUB_EXEC };
+enum stub {
+	STUB_READ,
+	STUB_WRITE,
+	STUB_EXEC
+};
 
 static struct aspace bare_aspace(struct vm *vm, const struct paging_mode *mode)
 {
-	struct aspace as = { .vm = vm, .mode = mode, .root = vm_alloc_table(vm) };
+	struct aspace as = {.vm = vm, .mode = mode, .root = vm_alloc_table(vm)};
 	int i;
 
 	for (i = 0; mode->id == PM_PAE && i < 4; i++)
@@ -61,9 +65,9 @@ static struct aspace nested_tables(struct nested *n)
 static void place_stubs(struct nested *n)
 {
 	static const u8 stubs[3][16] = {
-		[STUB_READ] = { 0x8b, 0x07, 0x0f, 0x01, 0xd9 }, /* mov (di), %eax; vmmcall */
-		[STUB_WRITE] = { 0x89, 0x37, 0x0f, 0x01, 0xd9 }, /* mov %esi, (di); vmmcall */
-		[STUB_EXEC] = { 0xff, 0xd7, 0x0f, 0x01, 0xd9 }, /* call *di; vmmcall */
+		[STUB_READ] = {0x8b, 0x07, 0x0f, 0x01, 0xd9},  /* mov (di), %eax; vmmcall */
+		[STUB_WRITE] = {0x89, 0x37, 0x0f, 0x01, 0xd9}, /* mov %esi, (di); vmmcall */
+		[STUB_EXEC] = {0xff, 0xd7, 0x0f, 0x01, 0xd9},  /* call *di; vmmcall */
 	};
 
 	n->code = vm_alloc_table(n->vm);
@@ -74,8 +78,8 @@ static void fill_vmcb(struct nested *n)
 {
 	bool lm = n->vm->mode->long_mode;
 	struct vmcb *c = n->vmcb;
-	struct svm_segment code = { 0x08, lm ? 0xa9b : 0xc9b, 0xffffffff, 0 };
-	struct svm_segment data = { 0x10, 0xc93, 0xffffffff, 0 };
+	struct svm_segment code = {0x08, lm ? 0xa9b : 0xc9b, 0xffffffff, 0};
+	struct svm_segment data = {0x10, 0xc93, 0xffffffff, 0};
 
 	c->intercept_exceptions = ~0u;
 	c->intercept_misc1 = SVM_INTERCEPT_HLT | SVM_INTERCEPT_SHUTDOWN;
@@ -98,14 +102,15 @@ static void fill_vmcb(struct nested *n)
 
 static struct nested nested_create(struct test *t, enum mem_backing backing, u32 mem_flags)
 {
-	struct nested n = { 0 };
+	struct nested n = {0};
 	const struct paging_mode *l2_mode = t->mode->long_mode ? paging_mode(PM_LA48) : t->mode;
 
 	require_cpu(CPU_SVM);
 	require_cpu(CPU_NPT);
 	if (t->mode->id == PM_PAE && quirk_pdpte_accessed())
-		test_xfail("QEMU TCG, see quirk_pdpte_accessed()",
-			   "the processor sets A in PAE's PDPTEs, and KVM checks those at VMRUN and #VMEXIT");
+		test_xfail(
+			"QEMU TCG, see quirk_pdpte_accessed()",
+			"the processor sets A in PAE's PDPTEs, and KVM checks those at VMRUN and #VMEXIT");
 	n.vm = vm_create(t->mode, .mem_size = 4 * MiB, .backing = backing, .mem_flags = mem_flags);
 	n.v = n.vm->vcpu[0];
 	n.npt = nested_tables(&n);
@@ -167,15 +172,15 @@ static const char *svm_exit_name(u64 code)
 }
 
 #define EXPECT_EXIT(got, want, ...) EXPECT_EQ_NAMED(svm_exit_name, got, want, ##__VA_ARGS__)
-#define EXPECT_NPF(n, got, info1, info2, ...)                                        \
-	do {                                                                         \
-		EXPECT_EXIT(got, (u64)SVM_EXIT_NPF, ##__VA_ARGS__);                  \
-		EXPECT_EQ((n)->vmcb->exit_info1, (u64)(info1), ##__VA_ARGS__);       \
-		EXPECT_EQ((n)->vmcb->exit_info2, (u64)(info2), ##__VA_ARGS__);       \
+#define EXPECT_NPF(n, got, info1, info2, ...)                                  \
+	do {                                                                   \
+		EXPECT_EXIT(got, (u64)SVM_EXIT_NPF, ##__VA_ARGS__);            \
+		EXPECT_EQ((n)->vmcb->exit_info1, (u64)(info1), ##__VA_ARGS__); \
+		EXPECT_EQ((n)->vmcb->exit_info2, (u64)(info2), ##__VA_ARGS__); \
 	} while (0)
 
 TEST(maps, .what = "L2 reads, writes and executes what L1's nested tables map, at every page size",
-     .modes = MODES_PAGED)
+     .modes = MODES_PAGED, .fixes = (const char *const[]){"12ec33a70574", NULL})
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	u64 large = level_size(t->mode, 2);
@@ -200,16 +205,15 @@ TEST(maps, .what = "L2 reads, writes and executes what L1's nested tables map, a
 	EXPECT_EQ(n.vmcb->rax, 103);
 	if (t->mode->long_mode && cpu_has(&CPU_GBPAGES)) {
 		aspace_map(&n.npt, 3 * SZ_1G, 0, SZ_1G, 3, PTE_W | PTE_U);
-		aspace_map(&n.l2, n.gva + 9 * SZ_4K, 3 * SZ_1G + n.vm->mem->gpa + 3 * SZ_4K, SZ_4K, 1,
-			   PTE_W);
+		aspace_map(&n.l2, n.gva + 9 * SZ_4K, 3 * SZ_1G + n.vm->mem->gpa + 3 * SZ_4K, SZ_4K,
+			   1, PTE_W);
 		EXPECT_EXIT(run(&n, STUB_READ, n.gva + 9 * SZ_4K, 0), SVM_EXIT_VMMCALL);
 		EXPECT_EQ(n.vmcb->rax, 103);
 	}
 }
 
 TEST(faults, .what = "nested faults reach L1 with the walk's error code, address and stage",
-     .modes = MODES_NPT,
-     .fixes = (const char *const[]){ "0780516a18f8", "8cbc70696f14", NULL })
+     .modes = MODES_NPT, .fixes = (const char *const[]){"0780516a18f8", "8cbc70696f14", NULL})
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	gpa_t at = L2_GPA, mem = n.vm->mem->gpa;
@@ -240,6 +244,33 @@ TEST(faults, .what = "nested faults reach L1 with the walk's error code, address
 	}
 }
 
+TEST(pat_bit,
+     .what = "bit 7 of a last-level entry is PAT, not a page size; above the sizes it is reserved",
+     .modes = MODES_64, .fixes = (const char *const[]){"CVE-2017-12188", NULL})
+{
+	struct nested n = nested_create(t, MEM_ANON, 0);
+	int top = t->mode->levels;
+	u64 pte, exit;
+
+	*mem_word(&n, 0) = 0x1234;
+	aspace_set_pte(&n.npt, L2_GPA, 1, n.vm->mem->gpa | PTE_P | PTE_W | PTE_U | PTE_PAT);
+	EXPECT_EXIT(run(&n, STUB_READ, n.gva, 0), SVM_EXIT_VMMCALL);
+	EXPECT_EQ(n.vmcb->rax, 0x1234);
+
+	pte = aspace_get_pte(&n.npt, 0, top);
+	aspace_map(&n.npt, level_size(t->mode, top) * 3, n.vm->mem->gpa, SZ_4K, 1, PTE_W | PTE_U);
+	aspace_set_pte(&n.npt, level_size(t->mode, top) * 3, top,
+		       aspace_get_pte(&n.npt, level_size(t->mode, top) * 3, top) | PTE_PS);
+	if (level_size(t->mode, top) * 3 >> cpu_maxphyaddr())
+		return; /* L2 has no such physical address */
+	aspace_map(&n.l2, n.gva + 8 * SZ_4K, level_size(t->mode, top) * 3, SZ_4K, 1, PTE_W);
+	exit = run(&n, STUB_READ, n.gva + 8 * SZ_4K, 0);
+	EXPECT_EXIT(exit, (u64)SVM_EXIT_NPF);
+	EXPECT_EQ(n.vmcb->exit_info1 & (PFERR_RSVD | PFERR_U | NPF_FINAL),
+		  (u64)(PFERR_RSVD | PFERR_U | NPF_FINAL));
+	EXPECT_EQ(aspace_get_pte(&n.npt, 0, top), pte | PTE_A);
+}
+
 TEST(table_fault, .what = "a fault on one of L2's own tables is told apart from one on the page",
      .modes = MODES_NPT)
 {
@@ -263,7 +294,7 @@ TEST(table_fault, .what = "a fault on one of L2's own tables is told apart from 
 }
 
 TEST(edits, .what = "L1's edits of its nested tables are what L2 sees after a flush, at each level",
-     .modes = MODES_NPT, .fixes = (const char *const[]){ "65855ed8b034", NULL })
+     .modes = MODES_NPT, .fixes = (const char *const[]){"65855ed8b034", NULL})
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	gpa_t mem = n.vm->mem->gpa, other;
@@ -321,8 +352,7 @@ TEST(edits, .what = "L1's edits of its nested tables are what L2 sees after a fl
 }
 
 TEST(inherited, .what = "one nested table under two entries of different rights keeps both apart",
-     .modes = MODES_64,
-     .fixes = (const char *const[]){ "CVE-2021-38198", "b1bd5cba3306", NULL })
+     .modes = MODES_64, .fixes = (const char *const[]){"CVE-2021-38198", "b1bd5cba3306", NULL})
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	u64 pte = aspace_get_pte(&n.npt, L2_GPA, 2), exit;
@@ -359,8 +389,9 @@ TEST(ad_bits, .what = "A and D appear in L1's nested entries as L2's accesses de
 	EXPECT(aspace_get_pte(&n.npt, L2_GPA + SZ_4K, 1) & PTE_D, "D after a write");
 }
 
-TEST(two_roots, .what = "two nested CR3s alternate; an edit in the idle one is seen when it is back",
-     .modes = MODES_NPT, .fixes = (const char *const[]){ "07ffaf343e34", NULL })
+TEST(two_roots,
+     .what = "two nested CR3s alternate; an edit in the idle one is seen when it is back",
+     .modes = MODES_NPT, .fixes = (const char *const[]){"07ffaf343e34", NULL})
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	struct aspace second = nested_tables(&n);
@@ -411,7 +442,7 @@ TEST(l2_tables, .what = "L2 switches between its own address spaces under one ne
 }
 
 TEST(user_access, .what = "nested walks are user accesses: L1's SMEP, SMAP and WP do not matter",
-     .modes = MODES_64, .fixes = (const char *const[]){ "cd6767c334b6", NULL })
+     .modes = MODES_64)
 {
 	struct nested n = nested_create(t, MEM_ANON, 0);
 	u64 cr4 = guest_get_cr(n.v, 4), exit;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which function executes which instruction. What is not in the table decodes but
+ * is reported as unimplemented.
+ */
+#include <Zydis/Zydis.h>
+
+#include "x86/cpu/exec.h"
+#include "x86/cpu/ops.h"
+
+#define I(name, fn, arg) [ZYDIS_MNEMONIC_##name] = {exec_##fn, arg}
+#define E(name, fn)	 I(name, fn, 0)
+
+/* Sixteen conditions in the order of their encoding. */
+#define CONDITIONS(prefix, fn)                                                                \
+	I(prefix##O, fn, 0), I(prefix##NO, fn, 1), I(prefix##B, fn, 2), I(prefix##NB, fn, 3), \
+		I(prefix##Z, fn, 4), I(prefix##NZ, fn, 5), I(prefix##BE, fn, 6),              \
+		I(prefix##NBE, fn, 7), I(prefix##S, fn, 8), I(prefix##NS, fn, 9),             \
+		I(prefix##P, fn, 10), I(prefix##NP, fn, 11), I(prefix##L, fn, 12),            \
+		I(prefix##NL, fn, 13), I(prefix##LE, fn, 14), I(prefix##NLE, fn, 15)
+
+#define STRING(prefix, op)                                                                \
+	I(prefix##B, string, STRING_ARG(op, 1)), I(prefix##W, string, STRING_ARG(op, 2)), \
+		I(prefix##D, string, STRING_ARG(op, 4))
+#define STRING8(prefix, op) STRING(prefix, op), I(prefix##Q, string, STRING_ARG(op, 8))
+
+/* clang-format off */
+static const struct insn_desc table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+	/* arithmetic and logic */
+	I(ADD, alu, ALU_ADD), I(OR, alu, ALU_OR), I(ADC, alu, ALU_ADC), I(SBB, alu, ALU_SBB),
+	I(AND, alu, ALU_AND), I(SUB, alu, ALU_SUB), I(XOR, alu, ALU_XOR), E(CMP, cmp),
+	E(TEST, test), I(INC, one, ONE_INC), I(DEC, one, ONE_DEC), I(NEG, one, ONE_NEG),
+	I(NOT, one, ONE_NOT), I(ROL, shift, SHIFT_ROL), I(ROR, shift, SHIFT_ROR),
+	I(RCL, shift, SHIFT_RCL), I(RCR, shift, SHIFT_RCR), I(SHL, shift, SHIFT_SHL),
+	I(SHR, shift, SHIFT_SHR), I(SAR, shift, SHIFT_SAR), I(SHLD, double_shift, 1),
+	I(SHRD, double_shift, 0), I(SHLX, shiftx, SHIFT_SHL), I(SHRX, shiftx, SHIFT_SHR),
+	I(SARX, shiftx, SHIFT_SAR), I(RORX, shiftx, SHIFT_ROR), E(MUL, mul), E(IMUL, imul),
+	E(MULX, mulx), E(DIV, div), E(IDIV, idiv),
+	/* bits */
+	I(BT, bit, BIT_TEST), I(BTS, bit, BIT_SET), I(BTR, bit, BIT_RESET),
+	I(BTC, bit, BIT_COMPLEMENT), I(BSF, scan, SCAN_BSF), I(BSR, scan, SCAN_BSR),
+	I(TZCNT, scan, SCAN_TZCNT), I(LZCNT, scan, SCAN_LZCNT), I(POPCNT, scan, SCAN_POPCNT),
+	E(BSWAP, bswap), E(MOVBE, movbe), E(ANDN, andn), I(BLSR, bls, BLS_R),
+	I(BLSMSK, bls, BLS_MSK), I(BLSI, bls, BLS_I), E(BEXTR, bextr), E(BZHI, bzhi),
+	I(PDEP, pdep_pext, 1), I(PEXT, pdep_pext, 0), I(ADCX, adx, 0), I(ADOX, adx, 11),
+	E(CRC32, crc32), I(DAA, bcd, BCD_DAA), I(DAS, bcd, BCD_DAS), I(AAA, bcd, BCD_AAA),
+	I(AAS, bcd, BCD_AAS), I(AAM, bcd, BCD_AAM), I(AAD, bcd, BCD_AAD),
+	/* movement */
+	E(MOV, mov_any), E(MOVZX, mov), E(MOVSX, movsx), E(MOVSXD, movsx), E(LEA, lea),
+	E(MOVDIRI, mov), CONDITIONS(CMOV, cmov), CONDITIONS(SET, set), E(XCHG, xchg),
+	E(XADD, xadd), E(CMPXCHG, cmpxchg), E(CMPXCHG8B, cmpxchg8b), E(CMPXCHG16B, cmpxchg16b),
+	I(CBW, widen, 2), I(CWDE, widen, 4), I(CDQE, widen, 8), I(CWD, widen_pair, 2),
+	I(CDQ, widen_pair, 4), I(CQO, widen_pair, 8), E(XLAT, xlat), E(LAHF, lahf),
+	E(SAHF, sahf), E(SALC, salc), I(CLC, flag, FLAG_CLC), I(STC, flag, FLAG_STC),
+	I(CMC, flag, FLAG_CMC), I(CLD, flag, FLAG_CLD), I(STD, flag, FLAG_STD), E(NOP, nop),
+	E(ENDBR32, nop), E(ENDBR64, nop), E(PAUSE, pause), E(LFENCE, nop), E(MFENCE, nop),
+	E(SFENCE, nop), E(PREFETCHT0, nop), E(PREFETCHT1, nop), E(PREFETCHT2, nop),
+	E(PREFETCHNTA, nop), E(PREFETCHW, nop), E(PREFETCH, nop), E(SERIALIZE, nop),
+	E(CLFLUSH, clflush), E(CLFLUSHOPT, clflush), E(CLWB, clflush), E(RDPID, rdpid),
+	STRING8(MOVS, STR_MOVS), STRING8(STOS, STR_STOS), STRING8(LODS, STR_LODS),
+	STRING8(SCAS, STR_SCAS), STRING8(CMPS, STR_CMPS), STRING(INS, STR_INS),
+	STRING(OUTS, STR_OUTS),
+	/* stack and control flow */
+	E(PUSH, push), E(POP, pop), E(PUSHA, pusha), E(PUSHAD, pusha), E(POPA, popa),
+	E(POPAD, popa), E(ENTER, enter), E(LEAVE, leave), E(PUSHF, pushf), E(PUSHFD, pushf),
+	E(PUSHFQ, pushf), E(POPF, popf), E(POPFD, popf), E(POPFQ, popf), CONDITIONS(J, jcc),
+	E(JCXZ, jcxz), E(JECXZ, jcxz), E(JRCXZ, jcxz), I(LOOP, loop, 0), I(LOOPE, loop, 1),
+	I(LOOPNE, loop, 2), E(JMP, jmp), E(CALL, call), E(RET, ret), E(BOUND, bound),
+	I(INT, int, 0), I(INT3, int, 1), I(INTO, int, 2), E(IRET, iret), E(IRETD, iret),
+	E(IRETQ, iret), E(SYSCALL, syscall), E(SYSRET, sysret), E(SYSENTER, sysenter),
+	E(SYSEXIT, sysexit), E(UD0, ud), E(UD1, ud), E(UD2, ud),
+	/* system */
+	I(LDS, load_far, SEG_DS), I(LES, load_far, SEG_ES), I(LFS, load_far, SEG_FS),
+	I(LGS, load_far, SEG_GS), I(LSS, load_far, SEG_SS), I(LGDT, load_table, 0),
+	I(LIDT, load_table, 1), I(SGDT, store_table, 0), I(SIDT, store_table, 1),
+	I(LLDT, load_system, SEG_LDTR), I(LTR, load_system, SEG_TR),
+	I(SLDT, store_system, SEG_LDTR), I(STR, store_system, SEG_TR), I(VERR, verify, 0),
+	I(VERW, verify, 1), I(LAR, inspect, 0), I(LSL, inspect, 1), E(LMSW, lmsw),
+	E(SMSW, smsw), E(CLTS, clts), I(RDMSR, msr, 0), I(WRMSR, msr, 1), E(INVLPG, invlpg),
+	E(INVPCID, invpcid), E(WBINVD, wbinvd), E(INVD, wbinvd),
+	E(HLT, hlt), E(CPUID, cpuid), I(RDTSC, rdtsc, 0), I(RDTSCP, rdtsc, 1),
+	I(CLI, cli_sti, 0), I(STI, cli_sti, 1), I(CLAC, clac_stac, 0), I(STAC, clac_stac, 1),
+	I(RDPKRU, pkru, 0), I(WRPKRU, pkru, 1), I(XGETBV, xcr, 0), I(XSETBV, xcr, 1),
+	E(SWAPGS, swapgs), I(RDFSBASE, read_base, SEG_FS), I(RDGSBASE, read_base, SEG_GS),
+	I(WRFSBASE, write_base, SEG_FS), I(WRGSBASE, write_base, SEG_GS), I(IN, in_out, 1),
+	I(OUT, in_out, 0), E(VMCALL, outside), E(VMMCALL, outside), E(MONITOR, outside),
+	E(MWAIT, outside), E(VMRUN, outside), E(VMLOAD, outside), E(VMSAVE, outside),
+	E(CLGI, outside), E(STGI, outside), E(INVLPGA, outside), E(RDPMC, outside),
+};
+/* clang-format on */
+
+struct insn_desc insn_lookup(u16 mnemonic)
+{
+	return table[mnemonic];
+}

@@ -221,6 +221,20 @@ TEST(odd_ends, .what = "a stream that breaks off is completed and its end is tol
 	}
 }
 
+TEST(not_run, .what = "cases that a dead mmusuite did not come to are counted out")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	put_script(stage_path(&s, "build/tools/mmusuite"),
+		   "case $* in *--list*) printf 'mmu/x.a\\nmmu/x.b\\nmmu/x.c\\n'; exit;; esac\n"
+		   "printf 'KTAP version 1\\n1..3\\n# start: mmu/x.a\\nok 1 mmu/x.a\\n'; exit 3");
+	p = MMURUN(&s, HOST(&s));
+	EXPECT_EQ(p.status, 12);
+	EXPECT_LINE(&p, "  # 2 of 3 cases did not run");
+	EXPECT_LAST(&p, "# 1 passed, 1 failed, 0 skipped");
+}
+
 TEST(arguments, .what = "globs and options reach mmusuite word by word")
 {
 	struct stage s = make_stage();

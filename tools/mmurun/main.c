@@ -216,8 +216,7 @@ static void choose(const struct options *o, struct choice *c)
 		host = probe.usable;
 		lab = !probe.full;
 		if (!probe.full)
-			snprintf(c->host_note, sizeof(c->host_note), "/dev/kvm: %s: %s",
-				 probe.reason,
+			snprintf(c->host_note, sizeof(c->host_note), "%s: %s", probe.reason,
 				 probe.usable ? "the lab is used as well"
 					      : "the lab is used instead");
 	}

@@ -130,6 +130,7 @@ bool report_open(struct report *r, enum run_format format_asked, const char *dir
 void report_env_start(struct report *r, const char *env, int cases)
 {
 	r->env_cases = cases;
+	r->env_ended = 0;
 	r->env = env;
 	r->env_failed = false;
 	r->env_counts = (struct counts){0};
@@ -191,7 +192,9 @@ static void note_for_later(struct report *r, enum verdict verdict, const char *n
 void report_case(struct report *r, enum verdict verdict, const char *name, const char *reason,
 		 const char *text, const char *rerun)
 {
-	r->by_verdict[verdict]++;
+	/* the environment's own failure is no case of it */
+	if (strcmp(name, r->env))
+		r->env_ended++;
 	if (is_failure(verdict)) {
 		r->env_counts.failed++;
 		r->env_failed = true;
@@ -226,6 +229,7 @@ void report_env_end(struct report *r, enum exit_code code, const char *reason)
 {
 	char *env_text = format("%u passed, %u failed, %u skipped", r->env_counts.passed,
 				r->env_counts.failed, r->env_counts.skipped);
+	int left = r->env_cases - r->env_ended;
 	bool ok = code == EXIT_PASS || code == EXIT_NOTHING;
 	enum ktap_directive directive = KTAP_NONE;
 	const char *env = r->env;
@@ -236,6 +240,13 @@ void report_env_end(struct report *r, enum exit_code code, const char *reason)
 		directive = KTAP_ERROR;
 	if (reason)
 		put(r, 1, put_diag, reason);
+	if (!ok && left > 0) {
+		char *text = format("%d of %d cases did not run", left, r->env_cases);
+
+		put(r, 1, put_diag, text);
+		people(r, "%s: %s\n", env, text);
+		free(text);
+	}
 	r->envs++;
 	r->file.level = r->out.level = 0;
 	ktap_result(&r->file, ok, r->envs, env, directive, reason);

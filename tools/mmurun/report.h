@@ -37,12 +37,12 @@ struct report {
 	struct ktap out, file;	   /* stdout (KTAP only) and DIR/results.ktap */
 	const char *dir;
 	struct counts total, env_counts;
-	unsigned int by_verdict[NR_VERDICTS];
 	struct noted *noted;
 	size_t nr_noted;
 	unsigned int envs; /* results of environments printed so far */
 	const char *env;   /* the one that runs */
 	int env_cases;	   /* how many it will have */
+	int env_ended;	   /* how many have a result */
 	bool env_failed;   /* one of its lines was "not ok" */
 	char *running;	   /* the case that started last */
 };

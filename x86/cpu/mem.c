@@ -388,7 +388,8 @@ u64 op_change(struct cpu *cpu, const struct insn *insn, change_fn change, u64 sr
 		return old;
 	}
 	lin_host(cpu, gva, ACCESS_WRITE);
-	lin_host(cpu, next_page(cpu, gva, size - 1), ACCESS_WRITE);
+	if (bytes_in_page(gva) < size) /* CR2 is the first byte of the second page */
+		lin_host(cpu, next_page(cpu, gva, bytes_in_page(gva)), ACCESS_WRITE);
 	if (insn->lock)
 		split_lock();
 	old = lin_read(cpu, gva, size, ACCESS_WRITE);

@@ -216,7 +216,7 @@ TEST(running, .what = "pages that running vCPUs go on writing come up after each
 		op_add(v, .kind = AGENT_LOOP, .arg = 2, .value = 1u << 30, .addr = gva);
 		vcpu_start(v);
 	}
-	for (round = 0; round < 20; round++) {
+	for (round = 0; round < 10; round++) {
 		wait_for_writes(s);
 		memset(d.got.bits, 0, d.got.pages / 8);
 		for (i = 0; i < 2; i++)

@@ -321,7 +321,7 @@ TEST(running, .what = "pages dropped below vCPUs that fault on them all the time
 
 	window_map(vm, vm->mem->gpa, 6 * MiB, t->variant_idx ? 2 : 1);
 	start_adding(vm);
-	for (round = 0; round < 15; round++) {
+	for (round = 0; round < 8; round++) {
 		/* What the guest adds to from here on is what the host sees. */
 		memory_madvise(m, SZ_2M, SZ_4M, MADV_DONTNEED);
 		for (i = 0; i < 2; i++) {
@@ -329,7 +329,7 @@ TEST(running, .what = "pages dropped below vCPUs that fault on them all the time
 			WAIT_UNTIL(*word[i] != before, "vCPU %u, round %u", i, round);
 		}
 	}
-	EXPECT_EQ(round, 15);
+	EXPECT_EQ(round, 8);
 	stop_adding(vm);
 }
 
@@ -354,7 +354,7 @@ TEST(running_protected, .what = "pages protected below vCPUs that write to them 
 	for (i = 0; i < 2; i++)
 		vm->vcpu[i]->other_exit = retry_efault;
 	start_adding(vm);
-	for (round = 0; round < 6; round++) {
+	for (round = 0; round < 4; round++) {
 		volatile u64 *runs = &vm->vcpu[round % 2]->exits;
 
 		i = round % 2;

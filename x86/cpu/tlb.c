@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The TLB: look-up, filling, and the rules of forgetting. The rules are SDM vol. 3
+ * 4.10.4 for instructions, 29.4.3 for EPT and VPID, APM vol. 2 5.5.3 and 15.16 for
+ * AMD; where they leave room, as little as possible is dropped.
+ */
+#include <stdlib.h>
+
+#include "x86/arch/regs.h"
+#include "x86/cpu/pscache.h"
+#include "x86/cpu/tlb.h"
+
+struct tlb {
+	struct pscache cache;
+	struct tlb_stats stats;
+	u64 random; /* state of the generator */
+	unsigned int evict, prefetch;
+};
+
+struct tlb *tlb_new(void)
+{
+	return calloc(1, sizeof(struct tlb));
+}
+
+void tlb_free(struct tlb *tlb)
+{
+	if (tlb)
+		pscache_fini(&tlb->cache);
+	free(tlb);
+}
+
+struct tlb_stats tlb_stats(const struct tlb *tlb)
+{
+	struct tlb_stats s = tlb->stats;
+
+	s.drops = tlb->cache.drops;
+	s.entries = pscache_count(&tlb->cache);
+	return s;
+}
+
+u64 tlb_generation(const struct tlb *tlb)
+{
+	return tlb->cache.generation;
+}
+
+void tlb_set_seed(struct tlb *tlb, u64 seed, unsigned int evict, unsigned int prefetch)
+{
+	tlb->random = seed;
+	tlb->evict = evict;
+	tlb->prefetch = prefetch;
+}
+
+/* A step of a Weyl sequence, mixed. */
+static u64 next_random(struct tlb *tlb)
+{
+	u64 x = tlb->random += 0x9e3779b97f4a7c15ull;
+
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93ull;
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93ull;
+	return x ^ x >> 32;
+}
+
+/* --- dropping by rule ----------------------------------------------------------- */
+
+#define ANY_PCID -1
+
+enum which_tables {
+	TABLES_OF_GVA,
+	TABLES_ALL
+};
+
+/* Linear or combined entries to be dropped. */
+struct linear_rule {
+	u16 asid;
+	int pcid;    /* or ANY_PCID */
+	bool global; /* global translations too */
+	bool one;    /* of gva only */
+	gva_t gva;
+	enum which_tables tables;
+};
+
+static bool match_page(const struct cached *e, const void *arg)
+{
+	const struct linear_rule *r = arg;
+
+	if (e->asid != r->asid)
+		return false;
+	if (e->pcid == PCID_GLOBAL ? !r->global : r->pcid != ANY_PCID && e->pcid != r->pcid)
+		return false;
+	/* all fragments of the page that the guest's entry maps */
+	return !r->one || (r->gva >> e->guest_shift) == (e->number << e->shift >> e->guest_shift);
+}
+
+static bool match_table(const struct cached *e, const void *arg)
+{
+	const struct linear_rule *r = arg;
+
+	if (e->asid != r->asid || (r->pcid != ANY_PCID && e->pcid != r->pcid))
+		return false;
+	return r->tables == TABLES_ALL || (r->gva >> e->shift) == e->number;
+}
+
+static void drop_linear(struct tlb *tlb, struct linear_rule rule)
+{
+	pscache_drop_if(&tlb->cache, CACHED_PAGE, match_page, &rule);
+	pscache_drop_if(&tlb->cache, CACHED_TABLE, match_table, &rule);
+}
+
+void tlb_invlpg(struct tlb *tlb, u16 asid, u16 pcid, gva_t gva)
+{
+	drop_linear(tlb, (struct linear_rule){.asid = asid,
+					      .pcid = pcid,
+					      .global = true,
+					      .one = true,
+					      .gva = gva,
+					      .tables = TABLES_ALL});
+}
+
+void tlb_invpcid(struct tlb *tlb, u16 asid, unsigned int type, u16 pcid, gva_t gva)
+{
+	struct linear_rule rule = {.asid = asid, .pcid = pcid, .tables = TABLES_ALL};
+
+	switch (type) {
+	case INVPCID_ADDR:
+		rule.one = true;
+		rule.gva = gva;
+		rule.tables = TABLES_OF_GVA;
+		break;
+	case INVPCID_SINGLE:
+		break;
+	case INVPCID_ALL_GLOBAL:
+		rule.global = true;
+		/* fall through */
+	case INVPCID_ALL:
+		rule.pcid = ANY_PCID;
+		break;
+	default:
+		return;
+	}
+	drop_linear(tlb, rule);
+}
+
+void tlb_mov_cr3(struct tlb *tlb, u16 asid, u64 cr4, u64 value)
+{
+	bool pcide = cr4 & CR4_PCIDE;
+
+	if (pcide && value & CR3_NOFLUSH)
+		return;
+	drop_linear(tlb, (struct linear_rule){.asid = asid,
+					      .pcid = pcide ? value & CR3_PCID_MASK : 0,
+					      .tables = TABLES_ALL});
+}
+
+void tlb_mov_cr0(struct tlb *tlb, u16 asid, u64 old, u64 value)
+{
+	if (old & CR0_PG && !(value & CR0_PG))
+		tlb_invpcid(tlb, asid, INVPCID_ALL_GLOBAL, 0, 0);
+}
+
+void tlb_mov_cr4(struct tlb *tlb, u16 asid, u16 pcid, u64 old, u64 value)
+{
+	u64 changed = old ^ value;
+
+	if (changed & CR4_PGE || (changed & CR4_PCIDE && !(value & CR4_PCIDE)))
+		tlb_invpcid(tlb, asid, INVPCID_ALL_GLOBAL, 0, 0);
+	else if (changed & CR4_PAE || (changed & CR4_SMEP && value & CR4_SMEP))
+		drop_linear(tlb, (struct linear_rule){.asid = asid,
+						      .pcid = pcid,
+						      .global = true,
+						      .tables = TABLES_ALL});
+}
+
+static bool match_all(const struct cached *e, const void *arg)
+{
+	(void)e;
+	(void)arg;
+	return true;
+}
+
+void tlb_flush_all(struct tlb *tlb)
+{
+	int kind;
+
+	for (kind = 0; kind < CACHED_KINDS; kind++)
+		pscache_drop_if(&tlb->cache, kind, match_all, NULL);
+}
+
+/* Guest-physical entries with an ASID are AMD's: Intel's have an EPT pointer. */
+static bool match_asid(const struct cached *e, const void *arg)
+{
+	return !e->space && e->asid == *(const u16 *)arg;
+}
+
+void tlb_flush_asid(struct tlb *tlb, u16 asid, bool keep_global)
+{
+	drop_linear(tlb, (struct linear_rule){.asid = asid,
+					      .pcid = ANY_PCID,
+					      .global = !keep_global,
+					      .tables = TABLES_ALL});
+	pscache_drop_if(&tlb->cache, CACHED_GPA, match_asid, &asid);
+	pscache_drop_if(&tlb->cache, CACHED_NTABLE, match_asid, &asid);
+}
+
+void tlb_invlpga(struct tlb *tlb, u16 asid, gva_t gva)
+{
+	drop_linear(tlb, (struct linear_rule){.asid = asid,
+					      .pcid = ANY_PCID,
+					      .global = true,
+					      .one = true,
+					      .gva = gva,
+					      .tables = TABLES_OF_GVA});
+}
+
+/* @arg: a tag, or NULL for all that there are. */
+static bool match_space(const struct cached *e, const void *arg)
+{
+	return arg ? e->space == *(const u64 *)arg : e->space;
+}
+
+static void drop_space(struct tlb *tlb, const u64 *space)
+{
+	int kind;
+
+	for (kind = 0; kind < CACHED_KINDS; kind++)
+		pscache_drop_if(&tlb->cache, kind, match_space, space);
+}
+
+void tlb_invept(struct tlb *tlb, hpa_t root)
+{
+	u64 space = pscache_space(&(struct nested){.kind = NESTED_EPT, .root = root});
+
+	drop_space(tlb, &space);
+}
+
+void tlb_invept_all(struct tlb *tlb)
+{
+	drop_space(tlb, NULL);
+}
+
+/* Guest-physical addresses to be dropped, in one address space of them. */
+struct gpa_rule {
+	u64 space;
+	u16 asid; /* compared unless there is a space */
+	gpa_t start, last;
+};
+
+static bool in_space(const struct cached *e, const struct gpa_rule *r)
+{
+	return r->space ? e->space == r->space : !e->space && e->asid == r->asid;
+}
+
+static bool overlaps(const struct gpa_rule *r, gpa_t gpa, u8 shift)
+{
+	return gpa <= r->last && gpa + (BIT(shift) - 1) >= r->start;
+}
+
+static bool match_gpa(const struct cached *e, const void *arg)
+{
+	return in_space(e, arg) && overlaps(arg, e->number << e->shift, e->shift);
+}
+
+static bool match_combined(const struct cached *e, const void *arg)
+{
+	return in_space(e, arg) && overlaps(arg, e->gpa, e->shift);
+}
+
+static bool match_space_tables(const struct cached *e, const void *arg)
+{
+	return in_space(e, arg);
+}
+
+void tlb_flush_gpa(struct tlb *tlb, u16 asid, const struct nested *nested, gpa_t start, gpa_t end)
+{
+	struct gpa_rule rule = {
+		.space = pscache_space(nested), .asid = asid, .start = start, .last = end - 1};
+
+	if (start >= end)
+		return;
+	pscache_drop_if(&tlb->cache, CACHED_GPA, match_gpa, &rule);
+	pscache_drop_if(&tlb->cache, CACHED_NTABLE, match_gpa, &rule);
+	pscache_drop_if(&tlb->cache, CACHED_PAGE, match_combined, &rule);
+	pscache_drop_if(&tlb->cache, CACHED_TABLE, match_space_tables, &rule);
+}
+
+/* Sizes of pages, and spans of entries that point on, over all modes. */
+static const u8 page_shifts[] = {12, 21, 22, 30};
+static const u8 table_shifts[] = {21, 22, 30, 39, 48};
+
+/* --- translation ---------------------------------------------------------------- */
+
+static const struct cached *find_page(const struct tlb *tlb, const struct mmu_regs *regs,
+				      const struct nested *nested, gva_t gva)
+{
+	struct cached key = {
+		.kind = CACHED_PAGE, .asid = regs->asid, .space = pscache_space(nested)};
+	const struct cached *e;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_LEN(page_shifts); i++) {
+		key.shift = page_shifts[i];
+		key.number = gva >> page_shifts[i];
+		key.pcid = pscache_pcid(regs);
+		e = pscache_find(&tlb->cache, &key);
+		if (e)
+			return e;
+		if (!(regs->cr4 & CR4_PGE))
+			continue;
+		key.pcid = PCID_GLOBAL;
+		e = pscache_find(&tlb->cache, &key);
+		if (e)
+			return e;
+	}
+	return NULL;
+}
+
+static void remember(struct tlb *tlb, const struct mmu_regs *regs, const struct nested *nested,
+		     gva_t gva, const struct translation *t)
+{
+	u64 offset = BIT(t->shift) - 1;
+
+	if (!(regs->cr0 & CR0_PG))
+		return; /* no linear translation; the guest-physical one is there */
+	pscache_add(&tlb->cache, &(struct cached){
+					 .kind = CACHED_PAGE,
+					 .shift = t->shift,
+					 .asid = regs->asid,
+					 .pcid = t->perm & PTE_G ? PCID_GLOBAL : pscache_pcid(regs),
+					 .space = pscache_space(nested),
+					 .number = gva >> t->shift,
+					 .guest_shift = t->guest_shift,
+					 .gpa = t->gpa & ~offset,
+					 .hpa = t->hpa & ~offset,
+					 .perm = t->perm,
+				 });
+}
+
+static bool hit_permits(const struct mmu_regs *regs, const struct cached *e, enum access_kind kind)
+{
+	static const u64 nested[] = {[ACCESS_READ] = PERM_NESTED_R,
+				     [ACCESS_WRITE] = PERM_NESTED_W,
+				     [ACCESS_EXEC] = PERM_NESTED_X};
+
+	return e->perm & nested[kind] && walk_permits(regs, e->perm, kind, NULL);
+}
+
+/* Drops entries like @key for @addr at each of @shifts; returns how many were old. */
+static u32 drop_at(struct tlb *tlb, struct cached key, u64 addr, const u8 *shifts, unsigned int nr)
+{
+	u32 old = 0;
+
+	while (nr-- > 0) {
+		key.shift = shifts[nr];
+		key.number = addr >> shifts[nr];
+		old += pscache_drop(&tlb->cache, &key);
+	}
+	return old;
+}
+
+/*
+ * What a fault drops before it is reported: the linear address's translations and
+ * tables, and if it is the second dimension's fault, the guest-physical address's.
+ * Returns whether something of it is older than this translation.
+ */
+static bool drop_faulting(struct tlb *tlb, const struct mmu_regs *regs, const struct nested *nested,
+			  gva_t gva, const struct translation *t)
+{
+	struct cached key = {.kind = CACHED_PAGE,
+			     .asid = regs->asid,
+			     .pcid = PCID_GLOBAL,
+			     .space = pscache_space(nested)};
+	u32 old = drop_at(tlb, key, gva, page_shifts, ARRAY_LEN(page_shifts));
+
+	key.pcid = pscache_pcid(regs);
+	old += drop_at(tlb, key, gva, page_shifts, ARRAY_LEN(page_shifts));
+	key.kind = CACHED_TABLE;
+	old += drop_at(tlb, key, gva, table_shifts, ARRAY_LEN(table_shifts));
+	if (t->outcome == WALK_NPF || t->outcome == WALK_EPT_VIOLATION ||
+	    t->outcome == WALK_EPT_MISCONFIG) {
+		key = pscache_gpa_key(CACHED_GPA, nested, regs->asid);
+		old += drop_at(tlb, key, t->gpa, page_shifts, ARRAY_LEN(page_shifts));
+		key.kind = CACHED_NTABLE;
+		old += drop_at(tlb, key, t->gpa, table_shifts, ARRAY_LEN(table_shifts));
+	}
+	return old;
+}
+
+/* Looks up a page nearby ahead of its use, as a read; no fault comes of it. */
+static void prefetch(struct tlb *tlb, struct phys *p, const struct mmu_regs *regs,
+		     const struct nested *nested, gva_t gva)
+{
+	gva_t ahead = gva + (next_random(tlb) % 4 + 1) * SZ_4K;
+	unsigned int bits = walk_mode(regs)->gva_bits;
+	struct translation t;
+
+	/* not past the end of the half of the address space that gva is in */
+	if (!(regs->cr0 & CR0_PG) || (gva ^ ahead) >> (bits - 1) & 1)
+		return;
+	if (find_page(tlb, regs, nested, ahead))
+		return;
+	t = walk_cached(p, regs, nested, ahead, ACCESS_READ, &tlb->cache);
+	if (t.outcome != WALK_OK)
+		return;
+	remember(tlb, regs, nested, ahead, &t);
+	tlb->stats.prefetches++;
+}
+
+struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_regs *regs,
+			     const struct nested *nested, gva_t gva, enum access_kind kind)
+{
+	const u64 dirty = PTE_D | PERM_NESTED_D;
+	struct translation t;
+	const struct cached *e;
+	struct cached unfit;
+
+	tlb->cache.clock++;
+	if (tlb->evict && next_random(tlb) % tlb->evict == 0 && pscache_count(&tlb->cache)) {
+		pscache_drop_nth(&tlb->cache, next_random(tlb) % pscache_count(&tlb->cache));
+		tlb->stats.evictions++;
+	}
+	if (nested && nested->kind == NESTED_NONE)
+		nested = NULL;
+	if (!walk_mode(regs)->long_mode)
+		gva = (u32)gva;
+	e = regs->cr0 & CR0_PG ? find_page(tlb, regs, nested, gva) : NULL;
+	if (e && hit_permits(regs, e, kind)) {
+		if (kind != ACCESS_WRITE || (e->perm & dirty) == dirty) {
+			tlb->stats.hits++;
+			return (struct translation){
+				.outcome = WALK_OK,
+				.level = e->shift < 21	 ? 1
+					 : e->shift < 30 ? 2
+							 : 3,
+				.shift = e->shift,
+				.guest_shift = e->guest_shift,
+				.gva = gva,
+				.gpa = e->gpa | (gva & (BIT(e->shift) - 1)),
+				.hpa = e->hpa | (gva & (BIT(e->shift) - 1)),
+				.perm = e->perm,
+			};
+		}
+		tlb->stats.dirty++;
+	} else if (e) {
+		tlb->stats.denied++;
+	} else {
+		tlb->stats.misses++;
+	}
+	if (e) {
+		unfit = *e;
+		pscache_drop(&tlb->cache, &unfit);
+	}
+
+	t = walk_cached(p, regs, nested, gva, kind, &tlb->cache);
+	while (t.outcome != WALK_OK && drop_faulting(tlb, regs, nested, gva, &t)) {
+		tlb->stats.stale++;
+		t = walk_cached(p, regs, nested, gva, kind, &tlb->cache);
+	}
+	if (t.outcome != WALK_OK)
+		return t;
+	remember(tlb, regs, nested, gva, &t);
+	if (tlb->prefetch && next_random(tlb) % tlb->prefetch == 0)
+		prefetch(tlb, p, regs, nested, gva);
+	return t;
+}

@@ -355,10 +355,42 @@ TEST(writable_aliases, .what = "a table's frame has many writable mappings; none
 		writable_aliases(vm, 2, 2);
 }
 
+#define FRESH 4 /* pages of a table that are edited before it is linked anew */
+
+static void op_set_pages(struct vcpu *v, gva_t gva, u32 frame)
+{
+	u32 i;
+
+	for (i = 0; i < FRESH; i++)
+		op_set_pte(v, &v->vm->as, gva + i * SZ_4K, 1,
+			   frame_pte(v->vm, frame + i, PTE_W | USED_BITS(i)));
+}
+
+/* Index of the first of the reads. */
+static u32 op_read_pages(struct vcpu *v, gva_t gva)
+{
+	u32 first = op_read(v, gva), i;
+
+	for (i = 1; i < FRESH; i++)
+		op_read(v, gva + i * SZ_4K);
+	return first;
+}
+
+static void expect_pages(struct vcpu *v, u32 op, u32 frame, const char *what, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < FRESH; i++)
+		EXPECT_VALUE(op_result(v, op + i), frame_value(frame + i), "%s %u, page %u", what,
+			     nr, i);
+}
+
 /*
  * A leaf table is edited and not flushed, so its first address may still show
- * the old frame. Then an upper entry that was absent links it, or a directory
- * above it: that path was never used, nothing of it can be cached.
+ * the old frames. Then an upper entry that was absent links it, or a directory
+ * above it: that path was never used, nothing of it can be cached. The first
+ * page's fault brings the path about; the others must not find there what was
+ * left of the old one.
  */
 TEST(fresh_link, .what = "a path made after an edit shows it without a flush", .modes = MODES_PAGED,
      .fixes = (const char *const[]){"65855ed8b034", NULL})
@@ -374,25 +406,23 @@ TEST(fresh_link, .what = "a path made after an edit shows it without a flush", .
 	for (level = 2; level <= top; level++) {
 		u64 span = level_size(m, level);
 		gva_t gva = vm->test_gva + 2 * span, other = gva + span;
-		u32 frame = 8 * level;
+		u32 frame = 32 * level;
 
-		vm_map(vm, gva, frame_gpa(vm, frame), SZ_4K, 1, PTE_W);
-		op_read(v, gva);
-		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, frame + 1, PTE_W));
+		vm_map(vm, gva, frame_gpa(vm, frame), FRESH * SZ_4K, 1, PTE_W);
+		op_read_pages(v, gva);
+		op_set_pages(v, gva, frame + 8);
 		aspace_make_tables(&vm->as, other, level);
 		op_add(v, .kind = AGENT_SET_PTE, .addr = aspace_pte_gpa(&vm->as, other, level),
 		       .value = aspace_get_pte(&vm->as, gva, level), .size = m->pte_size);
-		fresh[level] = op_read(v, other);
-		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, frame + 2, PTE_W));
-		op_invlpg(v, other);
-		again[level] = op_read(v, other);
+		fresh[level] = op_read_pages(v, other);
+		op_set_pages(v, gva, frame + 16);
+		op_load_cr3(v, vm->as.root);
+		again[level] = op_read_pages(v, other);
 	}
 	vcpu_exec(v);
 	for (level = 2; level <= top; level++) {
-		EXPECT_VALUE(op_result(v, fresh[level]), frame_value(8 * level + 1),
-			     "linked at level %d", level);
-		EXPECT_VALUE(op_result(v, again[level]), frame_value(8 * level + 2),
-			     "linked at level %d, edited again", level);
+		expect_pages(v, fresh[level], 32 * level + 8, "linked at level", level);
+		expect_pages(v, again[level], 32 * level + 16, "edited again, level", level);
 	}
 }
 
@@ -415,23 +445,23 @@ TEST(fresh_link_elsewhere,
 	for (i = 0; i < ARRAY_LEN(fresh); i++) {
 		gva_t gva = vm->test_gva + i * span;
 
-		vm_map(vm, gva, frame_gpa(vm, 3 * i), SZ_4K, 1, PTE_W);
+		vm_map(vm, gva, frame_gpa(vm, 32 * i), FRESH * SZ_4K, 1, PTE_W);
 		aspace_make_tables(&other, gva, 2);
 		op_load_cr3(v, vm->as.root);
-		op_read(v, gva);
-		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, 3 * i + 1, PTE_W));
+		op_read_pages(v, gva);
+		op_set_pages(v, gva, 32 * i + 8);
 		op_load_cr3(v, other.root);
 		op_add(v, .kind = AGENT_SET_PTE, .addr = aspace_pte_gpa(&other, gva, 2),
 		       .value = aspace_get_pte(&vm->as, gva, 2), .size = t->mode->pte_size);
-		fresh[i] = op_read(v, gva);
-		op_set_pte(v, &vm->as, gva, 1, frame_pte(vm, 3 * i + 2, PTE_W));
+		fresh[i] = op_read_pages(v, gva);
+		op_set_pages(v, gva, 32 * i + 16);
 		op_load_cr3(v, other.root);
-		loaded[i] = op_read(v, gva);
+		loaded[i] = op_read_pages(v, gva);
 	}
 	vcpu_exec(v);
 	for (i = 0; i < ARRAY_LEN(fresh); i++) {
-		EXPECT_VALUE(op_result(v, fresh[i]), frame_value(3 * i + 1), "round %u", i);
-		EXPECT_VALUE(op_result(v, loaded[i]), frame_value(3 * i + 2), "round %u", i);
+		expect_pages(v, fresh[i], 32 * i + 8, "linked, round", i);
+		expect_pages(v, loaded[i], 32 * i + 16, "loaded, round", i);
 	}
 }
 

@@ -371,7 +371,9 @@ TEST(repaired_by_handler, .what = "a page-fault handler that repairs the entry m
 /*
  * Many leaf tables, edited at their first, a middle and their last entry before
  * one flush. They hang below the first and the last entries of several upper
- * tables, so that every index that a search for them could miss is there.
+ * tables, so that every index that a search for them could miss is there. In
+ * 32-bit paging a table has two shadows; the middle entry and the last one have
+ * the same index in them.
  */
 #define TABLES	48
 #define ENTRIES 3
@@ -394,7 +396,7 @@ static gva_t nth_table_gva(const struct vm *vm, u32 i)
 static gva_t nth_page_gva(const struct vm *vm, u32 table, u32 entry)
 {
 	u32 last = level_entries(vm->mode, 1) - 1;
-	u32 index[ENTRIES] = {0, 300, last};
+	u32 index[ENTRIES] = {0, last / 2, last};
 
 	return nth_table_gva(vm, table) + index[entry] * SZ_4K;
 }

@@ -164,7 +164,7 @@ TEST(large_page_over_tables, .what = "a large page covers the tables by which it
      .fixes = (const char *const[]){"7751babd3c6d", "39fda5d873eb", NULL})
 {
 	const struct paging_mode *m = t->mode;
-	struct vm *vm = vm_create(m);
+	struct vm *vm = vm_create(m, .backing = MEM_THP);
 	struct vcpu *v = vm->vcpu[0];
 	gva_t window = vm->test_gva, page = window + SZ_2M, more = window + 2 * SZ_2M;
 	u32 first[4], leaf[6], dir[6], data[6], i;

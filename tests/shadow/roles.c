@@ -383,3 +383,41 @@ TEST(nx_off_first,
 	}
 	check(&r, w, n);
 }
+
+/*
+ * A directory's shadow belongs to the rights granted above it, not to those that
+ * one of its entries goes on to take away. Keyed by the latter, two entries of
+ * one directory would need two shadows in one place, and drive each other out.
+ */
+TEST(directory_settles,
+     .what = "addresses below one directory with different rights do not fault on",
+     .modes = MODES_FEW, .meant_for = MMU_SHADOW,
+     .fixes = (const char *const[]){"CVE-2021-38198", "b1bd5cba3306", "d28c6cfbbc5e", NULL})
+{
+	struct rig r;
+	u64 faults = 0, misses = 0;
+	u32 i, k;
+
+	REQUIRE(mmu_kind() == MMU_SHADOW, "shadow paging");
+	r = rig_create(t->mode);
+	r.mid[0] = 0;
+	aspace_set_pte(&r.vm->as, rig_gva(&r, 0, 0, 0), 2, r.pt | PTE_P | PTE_A);
+	for (i = 0; i < 6; i++) {
+		if (i == 2) {
+			faults = vcpu_stat(r.v, "pf_fixed");
+			misses = vm_stat(r.vm, "mmu_cache_miss");
+		}
+		op_clear(r.v);
+		for (k = 0; k < 2 * r.tops; k++)
+			op_read(r.v, rig_gva(&r, k / 2, k % 2, i % PAGES) + 256);
+		for (k = 0; k < r.tops; k++)
+			op_write(r.v, rig_gva(&r, k, 1, i % PAGES) + 256, frame_id(i % PAGES));
+		vcpu_exec(r.v);
+		for (k = 0; k < 2 * r.tops; k++)
+			EXPECT_VALUE(op_result(r.v, k), frame_id(i % PAGES), "round %u", i);
+		for (k = 0; k < r.tops; k++)
+			EXPECT_OK(op_result(r.v, 2 * r.tops + k), "round %u", i);
+	}
+	EXPECT_EQ(vcpu_stat(r.v, "pf_fixed") - faults, 0);
+	EXPECT_EQ(vm_stat(r.vm, "mmu_cache_miss") - misses, 0);
+}

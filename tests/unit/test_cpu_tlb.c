@@ -371,6 +371,14 @@ TEST(hit_rights, .what = "a hit is judged by the registers of its own time")
 			EXPECT_EQ(tlb_stats(tlb).misses, 1, "row %u", i);
 			fini();
 		}
+	/* NX means nothing any more once EFER.NX is off */
+	init(NESTED_NONE, PM_LA48, 1);
+	set_entry(&g, 1, GUEST_PAGE | PTE_P | PTE_NX);
+	ASSERT_EQ(look(GVA, R).outcome, WALK_OK);
+	g.regs.efer &= ~EFER_NX;
+	EXPECT_OUTCOME(look(GVA, X), WALK_OK, 0, "EFER.NX off");
+	EXPECT_EQ(tlb_stats(tlb).hits, 1);
+	fini();
 }
 
 TEST(stale_rights, .what = "rights taken away stay until flushed; rights given are seen at once")

@@ -522,3 +522,46 @@ TEST(running, .what = "pages that running vCPUs go on writing are in each log",
 		if (*frame_word(vm->mem->hva, (8 + i) * SZ_4K) != last[i])
 			EXPECT(dirty_test(&got, 8 + i), "page %u changed at the end", 8 + i);
 }
+
+/*
+ * One vCPU, so that nothing else takes its processor away: each exit would
+ * refresh its TLB and hide a flush that was forgotten.
+ */
+TEST(running_alone, .what = "when a fetch returns the vCPU's TLB knows of the protection",
+     .timeout = 60)
+{
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = SZ_2M);
+	struct dirty_bitmap got = dirty_bitmap_alloc(vm->mem);
+	volatile u32 *word = frame_word(vm->mem->hva, 8 * SZ_4K);
+	const gva_t gva = window(vm, vm->mem->gpa);
+	struct vcpu *v = vm->vcpu[0];
+	u32 round, before, spins;
+
+	window_map(vm, vm->mem->gpa, SZ_2M, 1);
+	op_clear(v);
+	/* 0, 1, 2 … 4999 in the same word: a tight loop, which writes soon after each fetch. */
+	op_add(v, .kind = AGENT_TOUCH_WRITE, .size = 4, .addr = gva + 8 * SZ_4K, .value = 5000);
+	op_add(v, .kind = AGENT_LOOP, .arg = 1, .value = 1u << 30, .addr = gva);
+	vcpu_start(v);
+	for (round = 0; round < 60; round++) {
+		/* The page is writable for the guest, and then no longer. */
+		before = *word;
+		WAIT_UNTIL(*word != before, "the guest writes, round %u", round);
+		if (round % 10) {
+			dirty_get(vm->mem, &got);
+		} else {
+			slot_set_flags(vm->mem, 0);
+			before = *word;
+			WAIT_UNTIL(*word != before, "the guest writes, not logged");
+			slot_set_flags(vm->mem, LOG);
+		}
+		before = *word;
+		for (spins = 0; *word == before && spins < 100000; spins++)
+			;
+		WAIT_UNTIL(*word != before, "the guest writes again, round %u", round);
+		dirty_get(vm->mem, &got);
+		EXPECT(dirty_test(&got, 8), "round %u: written after the last fetch", round);
+	}
+	*frame_word(vm->mem->hva, 0) = 1;
+	vcpu_join(v);
+}

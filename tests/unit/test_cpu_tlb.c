@@ -101,6 +101,7 @@ OP(cr4_pae, tlb_mov_cr4(tlb, 1, 0, 0, CR4_PAE))
 OP(cr4_smap_pke, tlb_mov_cr4(tlb, 1, 0, 0, CR4_SMAP | CR4_PKE))
 OP(flush_all, tlb_flush_all(tlb))
 OP(flush_asid, tlb_flush_asid(tlb, 1, false))
+OP(flush_asid_0, tlb_flush_asid(tlb, 0, false))
 OP(flush_asid_2, tlb_flush_asid(tlb, 2, false))
 OP(flush_asid_local, tlb_flush_asid(tlb, 1, true))
 OP(invlpga_0, tlb_invlpga(tlb, 1, A0))
@@ -110,6 +111,7 @@ OP(invept_other, tlb_invept(tlb, NESTED_ROOT + SZ_4K))
 OP(invept_all, tlb_invept_all(tlb))
 OP(flush_gpa, tlb_flush_gpa(tlb, 1, &g.nested, GUEST_PAGE, GUEST_PAGE + 2 * SZ_4K))
 OP(flush_gpa_1, tlb_flush_gpa(tlb, 1, &g.nested, GUEST_PAGE + SZ_4K, GUEST_PAGE + 2 * SZ_4K))
+OP(flush_gpa_inside, tlb_flush_gpa(tlb, 1, &g.nested, FINAL_GPA, FINAL_GPA + 1))
 OP(flush_gpa_before, tlb_flush_gpa(tlb, 1, &g.nested, 0, GUEST_PAGE))
 OP(flush_gpa_after, tlb_flush_gpa(tlb, 1, &g.nested, GUEST_PAGE + 3 * SZ_4K, 32 * MiB))
 OP(flush_gpa_empty, tlb_flush_gpa(tlb, 1, &g.nested, 0, 0))
@@ -213,11 +215,13 @@ TEST(drops_nested, .what = "which operations make a change of the nested tables 
 		ROW(flush_asid_local, true, false),
 		ROW(flush_asid, true, false),
 		ROW(flush_asid_2, false, false),
+		ROW(flush_asid_0, false, false), /* which EPT's entries are not tagged with */
 		ROW(flush_all, true, true),
 		ROW(invept, false, true),
 		ROW(invept_other, false, false),
 		ROW(invept_all, false, true),
 		ROW(flush_gpa, true, true),
+		ROW(flush_gpa_inside, true, true),
 		ROW(flush_gpa_before, false, false),
 		ROW(flush_gpa_after, false, false),
 	};
@@ -425,6 +429,14 @@ TEST(stale_nested_rights, .what = "the same for the nested tables' rights")
 		set_nested(&g, FINAL_GPA, 1, page + MOVED);
 		EXPECT_EQ(look(GVA, W).hpa, GUEST_BASE + FINAL_GPA + MOVED, "writable now");
 		EXPECT_EQ(look(GVA, R).hpa, GUEST_BASE + FINAL_GPA + MOVED, "no old entry");
+		/* a violation drops what there was for its address */
+		set_nested(&g, FINAL_GPA, 1, page & ~w);
+		tlb_flush_all(tlb);
+		EXPECT_EQ(look(GVA, R).outcome, WALK_OK);
+		set_nested(&g, FINAL_GPA, 1, 0);
+		EXPECT_EQ(look(GVA, R).outcome, WALK_OK, "not flushed");
+		EXPECT_NE(look(GVA, W).outcome, WALK_OK, "denied");
+		EXPECT_NE(look(GVA, R).outcome, WALK_OK, "dropped by the violation");
 		fini();
 	}
 }
@@ -470,6 +482,12 @@ TEST(nested_dirty, .what = "and so for nested D bits, which the guest's INVLPG d
 		look(GVA, W);
 		EXPECT_EQ(get_nested(&g, FINAL_GPA, 1) & (a | d), 0, "not flushed");
 		tlb_flush_all(tlb);
+		look(GVA, W);
+		EXPECT_EQ(get_nested(&g, FINAL_GPA, 1) & (a | d), a | d);
+		/* the guest's D is set already, the nested one is not */
+		set_nested(&g, FINAL_GPA, 1, get_nested(&g, FINAL_GPA, 1) & ~(a | d));
+		tlb_flush_all(tlb);
+		EXPECT_EQ(look(GVA, R).perm & PTE_D, PTE_D);
 		look(GVA, W);
 		EXPECT_EQ(get_nested(&g, FINAL_GPA, 1) & (a | d), a | d);
 		fini();

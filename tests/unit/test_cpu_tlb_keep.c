@@ -217,6 +217,42 @@ TEST(resized, .what = "a large page broken up without a flush: old until flushed
 	}
 }
 
+TEST(merged, .what = "a small page that becomes part of a large one is gone once it has denied")
+{
+	unsigned int k;
+
+	for (k = 0; k < ARRAY_LEN(kinds); k++) {
+		init(kinds[k], PM_LA48, 1);
+		set_entry(&g, 1, GUEST_PAGE | PTE_P);
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA);
+		set_entry(&g, 2, (GUEST_PAGE + 2 * MiB) | PTE_P | PTE_W | PTE_PS);
+		EXPECT_EQ(look(GVA, R).gpa, FINAL_GPA, "nested %u: kept", k);
+		tlb_invpcid(tlb, 1, INVPCID_SINGLE, 4, 0);
+		EXPECT_EQ(look(GVA, R).gpa, FINAL_GPA, "nested %u: kept", k);
+		/* this finds the old table, is denied by it, and walks from the top */
+		EXPECT_EQ(look(GVA, W).gpa, GUEST_PAGE + 2 * MiB + 0x145678, "nested %u", k);
+		EXPECT_EQ(look(GVA, R).gpa, GUEST_PAGE + 2 * MiB + 0x145678, "nested %u", k);
+		fini();
+	}
+}
+
+TEST(unpaged, .what = "without paging no linear translation is kept")
+{
+	unsigned int k;
+
+	for (k = 0; k < ARRAY_LEN(kinds); k++) {
+		init(kinds[k], PM_LA48, 1);
+		g.regs.cr0 &= ~CR0_PG;
+		ASSERT_EQ(look(FINAL_GPA, W).gpa, FINAL_GPA);
+		g.regs.cr0 |= CR0_PG;
+		EXPECT_OUTCOME(look(FINAL_GPA, R), WALK_PF, 0, "nested %u", k);
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA);
+		g.regs.cr0 &= ~CR0_PG;
+		EXPECT_EQ(look(GVA & 0xffffff, R).gpa, GVA & 0xffffff, "nested %u", k);
+		fini();
+	}
+}
+
 TEST(global, .what = "a global translation serves every PCID, while PGE is on")
 {
 	init(NESTED_NONE, PM_LA48, 1);
@@ -263,22 +299,28 @@ TEST(ept_pointers,
 			  GUEST_BASE + FINAL_GPA + (kinds[k] == NESTED_EPT ? MOVED : 0));
 		g.nested.root = NESTED_ROOT;
 		EXPECT_EQ(look(GVA, R).hpa, GUEST_BASE + FINAL_GPA, "the first is still there");
+		/* guest-physical translations: Intel's serve all VPIDs, AMD's one ASID */
+		g.regs.asid = 2;
+		EXPECT_EQ(look(GVA, R).hpa,
+			  GUEST_BASE + FINAL_GPA + (kinds[k] == NESTED_EPT ? 0 : MOVED));
 		fini();
 	}
 }
 
 TEST(generation, .what = "hits leave the generation alone, whatever drops something changes it")
 {
-	u64 before;
+	u64 before, entries;
 
 	init(NESTED_NPT, PM_LA48, 1);
 	look(GVA, R);
 	before = tlb_generation(tlb);
+	entries = tlb_stats(tlb).entries;
 	look(GVA, R);
 	tlb_invlpg(tlb, 2, 0, GVA);
 	EXPECT_EQ(tlb_generation(tlb), before);
 	look(GVA, W);
 	EXPECT_NE(tlb_generation(tlb), before, "replaced, with D set");
+	EXPECT_EQ(tlb_stats(tlb).entries, entries, "replaced, not added");
 	before = tlb_generation(tlb);
 	tlb_invlpg(tlb, 1, 0, GVA);
 	EXPECT_NE(tlb_generation(tlb), before, "dropped");

@@ -117,4 +117,4 @@ clean:
 
 .PHONY: all check lint clean
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

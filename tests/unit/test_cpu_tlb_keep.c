@@ -424,3 +424,71 @@ TEST(prefetching, .what = "asked to prefetch it does: pages nearby, never a faul
 	EXPECT_EQ(tlb_stats(tlb).prefetches, 0);
 	fini();
 }
+
+/* An entry of the four pages from GVA on, or above them, becomes something else. */
+static void edit(struct test *t)
+{
+	static const u64 bits[] = {PTE_P, PTE_W, PTE_U, PTE_NX, PTE_A, PTE_D, PTE_G, BIT(45)};
+	u64 r = test_rand(t), *entry = page_entry(r % 4);
+
+	r /= 4;
+	if (r % 4 == 0)
+		entry = guest_hva(&g, entry_gpa(&g, 2 + r / 4 % 3));
+	r /= 16;
+	if (r % 4 == 0)
+		*entry = (*entry & ~PTE_ADDR_MASK) | PTE_P |
+			 (GUEST_ROOT + (r / 4 % 16 + (r / 64 % 2 ? 0 : 2048)) * SZ_4K);
+	else if (r % 4 == 1)
+		*entry |= PTE_P | PTE_W | PTE_U;
+	else
+		*entry ^= bits[r / 4 % ARRAY_LEN(bits)];
+}
+
+TEST(random_edits,
+     .what = "after random changes: no fault that a walk has not, and no difference flushed")
+{
+	static const u64 cr4s[] = {0, CR4_SMEP, CR4_SMAP, CR4_PGE};
+	unsigned int k, i, faults = 0, old = 0, ok = 0;
+	struct translation got, want;
+	enum access_kind kind;
+	gva_t gva;
+	u64 r;
+
+	for (k = 0; k < ARRAY_LEN(kinds); k++) {
+		init(kinds[k], PM_LA48, 1);
+		g.nested.ad = true;
+		for (i = 0; i < 20000; i++) {
+			r = test_rand(t);
+			if (i % 64 == 0) {
+				map_guest(&g, PM_LA48, 1);
+				*page_entry(1) = *page_entry(2) = *page_entry(3) = *page_entry(0);
+				tlb_flush_all(tlb);
+			}
+			edit(t);
+			g.regs.cr4 = CR4_PAE | cr4s[r % 4];
+			g.regs.cpl = r / 4 % 2 * 3;
+			g.regs.cr0 ^= r / 8 % 8 ? 0 : CR0_WP;
+			gva = GVA + r / 64 % 4 * SZ_4K;
+			kind = r / 256 % 3;
+			if (r / 1024 % 8 == 0)
+				tlb_flush_all(tlb);
+			got = look(gva, kind);
+			want = walk(g.phys, &g.regs, &g.nested, gva, kind);
+			ok += got.outcome == WALK_OK;
+			if (r / 1024 % 8 == 0) {
+				EXPECT_EQ_NAMED(outcome_namer, got.outcome, want.outcome);
+				EXPECT_EQ(got.hpa, want.hpa);
+				EXPECT_EQ(got.error, want.error);
+			} else if (got.outcome == WALK_PF && kinds[k] == NESTED_NONE) {
+				faults++;
+				EXPECT_OUTCOME(want, WALK_PF, got.error, "step %u", i);
+			} else {
+				old += want.outcome != WALK_OK || want.hpa != got.hpa;
+			}
+		}
+		fini();
+	}
+	EXPECT_GT(faults, 1000);
+	EXPECT_GT(old, 1000, "looks that found something old");
+	EXPECT_GT(ok, 4000);
+}

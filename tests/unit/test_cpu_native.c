@@ -512,6 +512,58 @@ TEST(user_instructions, .what = "user-mode instructions do what the host's proce
 	test_diag("@insns %u, of which %u not on this processor, %u wrong", done, missing, bad);
 }
 
+/* One state in which some of the pages that it needs are missing. */
+static void fault_once(const struct under_test *u, bool *failed)
+{
+	u64 *pt = (u64 *)(arena.base + TABLES + 3 * SZ_4K);
+	struct state *s = &native_in;
+	u64 missing = rnd() & 15;
+	enum cpu_exit exit;
+
+	make_state(u, s);
+	make_memory(u, s);
+	memcpy(arena.base, (void *)BASE, DATA_SIZE + SZ_4K);
+	memcpy(cpu.gpr, s->gpr, sizeof(cpu.gpr));
+	cpu.rflags = s->flags;
+	cpu.rip = SLOT;
+	for (u64 i = 0; i < DATA_SIZE / SZ_4K; i++)
+		pt[i] = i * SZ_4K | PTE_W | PTE_U | (missing >> i & 1 ? 0 : PTE_P);
+	tlb_flush_all(cpu.tlb);
+	exit = cpu_run(&cpu, 1);
+	if (exit != EXIT_EXCEPTION || cpu.exit.event.vector != PF_VECTOR)
+		return;
+	test_count_check();
+	if (!memcmp(cpu.gpr, s->gpr, sizeof(s->gpr)) && cpu.rflags == s->flags && cpu.rip == SLOT &&
+	    cpu.mmu.cpl == 3 && !memcmp(arena.base, (void *)BASE, DATA_SIZE))
+		return;
+	*failed = true;
+	test_fail_soft(__FILE__, __LINE__, "%s: something has changed, cr2 %#lx", u->text,
+		       cpu.exit.event.cr2);
+	print_state("before", s);
+	memcpy(native_out.gpr, cpu.gpr, sizeof(native_out.gpr));
+	native_out.flags = cpu.rflags;
+	print_state("after ", &native_out);
+}
+
+TEST(faults_change_nothing, .what = "an instruction that faults leaves registers and memory alone",
+     .timeout = 120)
+{
+	struct under_test u;
+	size_t at = 0;
+
+	test = t;
+	native_setup();
+	cpu_setup();
+	while (insns_start + at < insns_end) {
+		bool failed = false;
+
+		at += decode(insns_start + at, &u);
+		place(&u);
+		for (unsigned int i = 0; i < 50 && !failed; i++)
+			fault_once(&u, &failed);
+	}
+}
+
 #else
 
 TEST(user_instructions)

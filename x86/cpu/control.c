@@ -128,6 +128,7 @@ static bool write_cr4(struct cpu *cpu, u64 value, struct translation *t)
 
 static bool write_cr(struct cpu *cpu, unsigned int nr, u64 value, struct translation *t)
 {
+	cpu->epoch++;
 	switch (nr) {
 	case 0:
 		return write_cr0(cpu, value, t);
@@ -342,6 +343,7 @@ bool cpu_write_msr(struct cpu *cpu, u32 msr, u64 value)
 		if (((value ^ cpu->mmu.efer) & EFER_LME) && (cpu->mmu.cr0 & CR0_PG))
 			return false;
 		value = (value & ~EFER_LMA) | (cpu->mmu.efer & EFER_LMA);
+		cpu->epoch++;
 		break;
 	case MSR_PAT:
 		if (!pat_valid(value))

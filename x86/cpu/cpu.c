@@ -56,16 +56,20 @@ void intercept(struct cpu *cpu, u64 which)
 		leave(cpu, EXIT_INSN);
 }
 
-static void save(struct cpu *cpu)
+/* What restore() puts back; the general registers only if @all. */
+static inline void save(struct cpu *cpu, bool all)
 {
-	memcpy(cpu->saved.gpr, cpu->gpr, sizeof(cpu->gpr));
+	if (all)
+		memcpy(cpu->saved.gpr, cpu->gpr, sizeof(cpu->gpr));
+	cpu->saved.all = all;
 	cpu->saved.rflags = cpu->rflags;
 	cpu->saved.cpl = cpu->mmu.cpl;
 }
 
 static void restore(struct cpu *cpu)
 {
-	memcpy(cpu->gpr, cpu->saved.gpr, sizeof(cpu->gpr));
+	if (cpu->saved.all)
+		memcpy(cpu->gpr, cpu->saved.gpr, sizeof(cpu->gpr));
 	cpu->rflags = cpu->saved.rflags;
 	cpu->mmu.cpl = cpu->saved.cpl;
 	cpu->mmu.implicit = false;
@@ -136,6 +140,8 @@ static void step(struct cpu *cpu)
 	cpu->insn = NULL;
 	insn = fetch(cpu);
 	cpu->insn = insn;
+	if (!insn->plain)
+		save(cpu, true);
 	if (__builtin_expect(!insn->exec, 0))
 		unimplemented(cpu);
 	insn->exec(cpu, insn);
@@ -156,10 +162,11 @@ enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
 	jmp_buf out;
 
 	cpu->jump = &out;
+	cpu->epoch++;
 	cpu->insn = NULL;
 	cpu->delivering.type = EVENT_NONE;
 	cpu->exit.event.type = EVENT_NONE;
-	save(cpu);
+	save(cpu, false);
 	switch (_setjmp(out)) {
 	case JUMP_FAULT:
 		restore(cpu);
@@ -180,7 +187,7 @@ enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
 	while (cpu->insns < end) {
 		if (__atomic_load_n(&cpu->stop, __ATOMIC_RELAXED))
 			return cpu->exit.reason = EXIT_INTERRUPT;
-		save(cpu);
+		save(cpu, cpu->event.type != EVENT_NONE);
 		if (__builtin_expect(cpu->event.type != EVENT_NONE, 0)) {
 			deliver(cpu);
 		} else if (__builtin_expect(cpu->want_window, 0) && cpu_interruptible(cpu)) {

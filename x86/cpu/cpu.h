@@ -193,6 +193,17 @@ struct cpu_store {
 	u64 value;
 };
 
+/* A page that was translated lately: saves asking the TLB again. */
+struct cpu_page {
+	u64 page;	/* gva >> 12 */
+	u64 generation; /* of the TLB when it was translated */
+	u64 context;	/* what else the translation depended on, see mem.c */
+	hpa_t hpa;
+	u8 *host;
+};
+
+#define CPU_PAGES 64 /* for each kind of access; a power of two */
+
 /* Words of memory that one instruction may write: ENTER with 31 levels, each split in two. */
 #define CPU_MAX_STORES 80
 
@@ -214,6 +225,10 @@ struct cpu {
 	/* What the processor is able to: writes of other bits are #GP. */
 	u64 cr4_valid, efer_valid, xcr0_valid;
 
+	/*
+	 * phys->frame() and the TLB are not asked again within a cpu_run() for a page
+	 * that was just used, unless the TLB has dropped something.
+	 */
 	struct phys *phys;
 	struct tlb *tlb;
 	const struct nested *nested; /* NULL: guest-physical is physical */
@@ -241,8 +256,11 @@ struct cpu {
 	struct {
 		u64 gpr[GPR_COUNT], rflags;
 		u8 cpl;
+		bool all;
 	} saved;
-	void *jump; /* where raised faults and exits go */
+	u64 epoch; /* changes with the registers that translation depends on */
+	struct cpu_page pages[3][CPU_PAGES]; /* by enum access_kind */
+	void *jump;			     /* where raised faults and exits go */
 	struct insn_cache *icache;
 };
 

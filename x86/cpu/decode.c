@@ -174,6 +174,8 @@ static void translate_insn(struct insn *insn, const ZydisDecodedInstruction *z,
 			insn->exec = NULL;
 		insn->nr_ops++;
 	}
+	insn->plain = desc.plain && !insn->far &&
+		      (insn->mnemonic != ZYDIS_MNEMONIC_POP || insn->op[0].kind == OPND_REG);
 	if (z->operand_count_visible > ARRAY_LEN(insn->op) ||
 	    z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
 		insn->exec = NULL;

@@ -54,8 +54,9 @@ struct insn {
 	u8 asize; /* address size in bytes */
 	u8 rep;	  /* enum rep_kind; REP_E is also plain REP */
 	bool lock;
-	bool far; /* JMP, CALL and RET that load CS */
-	u8 seg;	  /* of the first implicit memory operand: DS, or what a prefix says */
+	bool plain; /* changes no general register before all that can fail */
+	bool far;   /* JMP, CALL and RET that load CS */
+	u8 seg;	    /* of the first implicit memory operand: DS, or what a prefix says */
 	u8 nr_ops;
 	u16 mnemonic; /* ZydisMnemonic */
 	struct operand op[4];
@@ -108,6 +109,7 @@ const char *insn_name(const struct insn *insn);
 struct insn_desc {
 	exec_fn exec;
 	u8 arg;
+	bool plain; /* as in struct insn, for near transfers and POP of a register */
 };
 /* By mnemonic; exec is NULL for what is not implemented. (table.c) */
 struct insn_desc insn_lookup(u16 mnemonic);
@@ -122,6 +124,13 @@ static inline u64 size_mask(unsigned int size)
 static inline bool in_64(const struct cpu *cpu)
 {
 	return cpu->code_bytes == 8;
+}
+
+static inline bool canonical(const struct cpu *cpu, u64 addr)
+{
+	unsigned int shift = cpu->mmu.cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
+
+	return (u64)((s64)(addr << shift) >> shift) == addr;
 }
 
 static inline bool protected_mode(const struct cpu *cpu)
@@ -282,7 +291,6 @@ void drop_inner_segments(struct cpu *cpu);
 void set_cs(struct cpu *cpu, const struct cpu_segment *cs, unsigned int ring);
 /* Whether @rip may be jumped to in @cs; raises #GP otherwise. */
 void check_rip(struct cpu *cpu, const struct cpu_segment *cs, u64 rip);
-bool canonical(const struct cpu *cpu, u64 addr);
 void set_flags_checked(struct cpu *cpu, u64 value, unsigned int size);
 
 /* What table.c names. */

@@ -111,11 +111,22 @@ void fail_access(struct cpu *cpu, const struct translation *t, gva_t gva, enum a
 	}
 }
 
-static u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa_t *hpa)
+static inline u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa_t *hpa)
 {
+	struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
+	u64 offset = gva & (SZ_4K - 1), context, generation = tlb_generation(cpu->tlb);
 	struct translation t;
 	u8 *frame;
 
+	/* CR0, CR3, CR4, EFER, PKRU and the tables' roots are the epoch's. */
+	context = cpu->epoch << 4 | cpu->mmu.cpl << 2 | cpu->mmu.implicit << 1 |
+		  !!(cpu->rflags & FLAG_AC);
+	if (__builtin_expect(p->page == gva / SZ_4K && p->generation == generation &&
+				     p->context == context,
+			     1)) {
+		*hpa = p->hpa + offset;
+		return p->host + offset;
+	}
 	cpu->mmu.ac = cpu->rflags & FLAG_AC;
 	t = translate(cpu->tlb, cpu->phys, &cpu->mmu, cpu->nested, gva, kind);
 	if (t.outcome != WALK_OK)
@@ -126,7 +137,14 @@ static u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa_t *hpa
 		fail_access(cpu, &t, gva, kind);
 	}
 	*hpa = t.hpa;
-	return frame + (t.hpa & (SZ_4K - 1));
+	*p = (struct cpu_page){
+		.page = gva / SZ_4K,
+		.generation = tlb_generation(cpu->tlb),
+		.context = context,
+		.hpa = t.hpa - offset,
+		.host = frame,
+	};
+	return frame + offset;
 }
 
 u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
@@ -224,13 +242,6 @@ u64 effective(struct cpu *cpu, const struct insn *insn, const struct operand *op
 	if (op->index != NO_REG)
 		ea += cpu->gpr[op->index] * op->scale;
 	return ea & size_mask(insn->asize);
-}
-
-bool canonical(const struct cpu *cpu, u64 addr)
-{
-	unsigned int shift = cpu->mmu.cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
-
-	return (u64)((s64)(addr << shift) >> shift) == addr;
 }
 
 static void segment_fault(struct cpu *cpu, unsigned int seg)

@@ -121,6 +121,7 @@ EXEC(pkru)
 		if (gpr_read(cpu, GPR_RDX, 4))
 			raise_gp(cpu);
 		cpu->mmu.pkru = cpu->gpr[GPR_RAX];
+		cpu->epoch++;
 		return;
 	}
 	gpr_write(cpu, GPR_RAX, 4, cpu->mmu.pkru);

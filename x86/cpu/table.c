@@ -8,16 +8,18 @@
 #include "x86/cpu/exec.h"
 #include "x86/cpu/ops.h"
 
-#define I(name, fn, arg) [ZYDIS_MNEMONIC_##name] = {exec_##fn, arg}
+/* P: plain (struct insn); E: without an argument. */
+#define P(name, fn, arg) [ZYDIS_MNEMONIC_##name] = {exec_##fn, arg, true}
+#define I(name, fn, arg) [ZYDIS_MNEMONIC_##name] = {exec_##fn, arg, false}
 #define E(name, fn)	 I(name, fn, 0)
 
 /* Sixteen conditions in the order of their encoding. */
 #define CONDITIONS(prefix, fn)                                                                \
-	I(prefix##O, fn, 0), I(prefix##NO, fn, 1), I(prefix##B, fn, 2), I(prefix##NB, fn, 3), \
-		I(prefix##Z, fn, 4), I(prefix##NZ, fn, 5), I(prefix##BE, fn, 6),              \
-		I(prefix##NBE, fn, 7), I(prefix##S, fn, 8), I(prefix##NS, fn, 9),             \
-		I(prefix##P, fn, 10), I(prefix##NP, fn, 11), I(prefix##L, fn, 12),            \
-		I(prefix##NL, fn, 13), I(prefix##LE, fn, 14), I(prefix##NLE, fn, 15)
+	P(prefix##O, fn, 0), P(prefix##NO, fn, 1), P(prefix##B, fn, 2), P(prefix##NB, fn, 3), \
+		P(prefix##Z, fn, 4), P(prefix##NZ, fn, 5), P(prefix##BE, fn, 6),              \
+		P(prefix##NBE, fn, 7), P(prefix##S, fn, 8), P(prefix##NS, fn, 9),             \
+		P(prefix##P, fn, 10), P(prefix##NP, fn, 11), P(prefix##L, fn, 12),            \
+		P(prefix##NL, fn, 13), P(prefix##LE, fn, 14), P(prefix##NLE, fn, 15)
 
 #define STRING(prefix, op)                                                                \
 	I(prefix##B, string, STRING_ARG(op, 1)), I(prefix##W, string, STRING_ARG(op, 2)), \
@@ -27,18 +29,18 @@
 /* clang-format off */
 static const struct insn_desc table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	/* arithmetic and logic */
-	I(ADD, alu, ALU_ADD), I(OR, alu, ALU_OR), I(ADC, alu, ALU_ADC), I(SBB, alu, ALU_SBB),
-	I(AND, alu, ALU_AND), I(SUB, alu, ALU_SUB), I(XOR, alu, ALU_XOR), E(CMP, cmp),
-	E(TEST, test), I(INC, one, ONE_INC), I(DEC, one, ONE_DEC), I(NEG, one, ONE_NEG),
-	I(NOT, one, ONE_NOT), I(ROL, shift, SHIFT_ROL), I(ROR, shift, SHIFT_ROR),
-	I(RCL, shift, SHIFT_RCL), I(RCR, shift, SHIFT_RCR), I(SHL, shift, SHIFT_SHL),
-	I(SHR, shift, SHIFT_SHR), I(SAR, shift, SHIFT_SAR), I(SHLD, double_shift, 1),
+	P(ADD, alu, ALU_ADD), P(OR, alu, ALU_OR), P(ADC, alu, ALU_ADC), P(SBB, alu, ALU_SBB),
+	P(AND, alu, ALU_AND), P(SUB, alu, ALU_SUB), P(XOR, alu, ALU_XOR), P(CMP, cmp, 0),
+	P(TEST, test, 0), P(INC, one, ONE_INC), P(DEC, one, ONE_DEC), P(NEG, one, ONE_NEG),
+	P(NOT, one, ONE_NOT), P(ROL, shift, SHIFT_ROL), P(ROR, shift, SHIFT_ROR),
+	P(RCL, shift, SHIFT_RCL), P(RCR, shift, SHIFT_RCR), P(SHL, shift, SHIFT_SHL),
+	P(SHR, shift, SHIFT_SHR), P(SAR, shift, SHIFT_SAR), I(SHLD, double_shift, 1),
 	I(SHRD, double_shift, 0), I(SHLX, shiftx, SHIFT_SHL), I(SHRX, shiftx, SHIFT_SHR),
 	I(SARX, shiftx, SHIFT_SAR), I(RORX, shiftx, SHIFT_ROR), E(MUL, mul), E(IMUL, imul),
 	E(MULX, mulx), E(DIV, div), E(IDIV, idiv),
 	/* bits */
-	I(BT, bit, BIT_TEST), I(BTS, bit, BIT_SET), I(BTR, bit, BIT_RESET),
-	I(BTC, bit, BIT_COMPLEMENT), I(BSF, scan, SCAN_BSF), I(BSR, scan, SCAN_BSR),
+	P(BT, bit, BIT_TEST), P(BTS, bit, BIT_SET), P(BTR, bit, BIT_RESET),
+	P(BTC, bit, BIT_COMPLEMENT), I(BSF, scan, SCAN_BSF), I(BSR, scan, SCAN_BSR),
 	I(TZCNT, scan, SCAN_TZCNT), I(LZCNT, scan, SCAN_LZCNT), I(POPCNT, scan, SCAN_POPCNT),
 	E(BSWAP, bswap), E(MOVBE, movbe), E(ANDN, andn), I(BLSR, bls, BLS_R),
 	I(BLSMSK, bls, BLS_MSK), I(BLSI, bls, BLS_I), E(BEXTR, bextr), E(BZHI, bzhi),
@@ -46,8 +48,8 @@ static const struct insn_desc table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	E(CRC32, crc32), I(DAA, bcd, BCD_DAA), I(DAS, bcd, BCD_DAS), I(AAA, bcd, BCD_AAA),
 	I(AAS, bcd, BCD_AAS), I(AAM, bcd, BCD_AAM), I(AAD, bcd, BCD_AAD),
 	/* movement */
-	E(MOV, mov_any), E(MOVZX, mov), E(MOVSX, movsx), E(MOVSXD, movsx), E(LEA, lea),
-	E(MOVDIRI, mov), CONDITIONS(CMOV, cmov), CONDITIONS(SET, set), E(XCHG, xchg),
+	P(MOV, mov_any, 0), P(MOVZX, mov, 0), P(MOVSX, movsx, 0), P(MOVSXD, movsx, 0), P(LEA, lea, 0),
+	P(MOVDIRI, mov, 0), CONDITIONS(CMOV, cmov), CONDITIONS(SET, set), E(XCHG, xchg),
 	E(XADD, xadd), E(CMPXCHG, cmpxchg), E(CMPXCHG8B, cmpxchg8b), E(CMPXCHG16B, cmpxchg16b),
 	I(CBW, widen, 2), I(CWDE, widen, 4), I(CDQE, widen, 8), I(CWD, widen_pair, 2),
 	I(CDQ, widen_pair, 4), I(CQO, widen_pair, 8), E(XLAT, xlat), E(LAHF, lahf),
@@ -61,11 +63,11 @@ static const struct insn_desc table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	STRING8(SCAS, STR_SCAS), STRING8(CMPS, STR_CMPS), STRING(INS, STR_INS),
 	STRING(OUTS, STR_OUTS),
 	/* stack and control flow */
-	E(PUSH, push), E(POP, pop), E(PUSHA, pusha), E(PUSHAD, pusha), E(POPA, popa),
+	P(PUSH, push, 0), P(POP, pop, 0), E(PUSHA, pusha), E(PUSHAD, pusha), E(POPA, popa),
 	E(POPAD, popa), E(ENTER, enter), E(LEAVE, leave), E(PUSHF, pushf), E(PUSHFD, pushf),
 	E(PUSHFQ, pushf), E(POPF, popf), E(POPFD, popf), E(POPFQ, popf), CONDITIONS(J, jcc),
 	E(JCXZ, jcxz), E(JECXZ, jcxz), E(JRCXZ, jcxz), I(LOOP, loop, 0), I(LOOPE, loop, 1),
-	I(LOOPNE, loop, 2), E(JMP, jmp), E(CALL, call), E(RET, ret), E(BOUND, bound),
+	I(LOOPNE, loop, 2), P(JMP, jmp, 0), P(CALL, call, 0), E(RET, ret), E(BOUND, bound),
 	I(INT, int, 0), I(INT3, int, 1), I(INTO, int, 2), E(IRET, iret), E(IRETD, iret),
 	E(IRETQ, iret), E(SYSCALL, syscall), E(SYSRET, sysret), E(SYSENTER, sysenter),
 	E(SYSEXIT, sysexit), E(UD0, ud), E(UD1, ud), E(UD2, ud),

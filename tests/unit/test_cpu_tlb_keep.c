@@ -236,6 +236,46 @@ TEST(merged, .what = "a small page that becomes part of a large one is gone once
 	}
 }
 
+TEST(fault_drops_all,
+     .what = "a fault drops each translation of its address, of any size, global too")
+{
+	unsigned int k;
+
+	for (k = 0; k < ARRAY_LEN(kinds); k++) {
+		/* a small page, and a large one around it that a neighbour brought in */
+		init(kinds[k], PM_LA48, 1);
+		if (k)
+			map_nested(&g, kinds[k], 4, 2);
+		g.regs.cr4 |= CR4_PCIDE;
+		g.regs.cr3 |= 6;
+		set_entry(&g, 1, GUEST_PAGE | PTE_P);
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA);
+		set_entry(&g, 2, (GUEST_PAGE + 2 * MiB) | PTE_P | PTE_PS);
+		tlb_invpcid(tlb, 1, INVPCID_ADDR, 6, GVA + SZ_4K);
+		ASSERT_EQ(look(GVA + SZ_4K, R).guest_shift, 21);
+		set_entry(&g, 2, 0);
+		EXPECT_EQ(look(GVA, R).gpa, FINAL_GPA, "the small one");
+		EXPECT_OUTCOME(look(GVA, W), WALK_PF, PFERR_W, "nested %u", k);
+		EXPECT_OUTCOME(look(GVA, R), WALK_PF, 0, "nested %u", k);
+		fini();
+
+		/* this PCID's own, and a global one that another brought in */
+		init(kinds[k], PM_LA48, 1);
+		g.regs.cr4 |= CR4_PCIDE | CR4_PGE;
+		set_entry(&g, 1, GUEST_PAGE | PTE_P);
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA);
+		set_entry(&g, 1, (GUEST_PAGE + MOVED) | PTE_P | PTE_G);
+		g.regs.cr3 |= 6;
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA + MOVED);
+		g.regs.cr3 &= ~CR3_PCID_MASK;
+		ASSERT_EQ(look(GVA, R).gpa, FINAL_GPA);
+		set_entry(&g, 1, 0);
+		EXPECT_OUTCOME(look(GVA, W), WALK_PF, PFERR_W, "nested %u", k);
+		EXPECT_OUTCOME(look(GVA, R), WALK_PF, 0, "nested %u", k);
+		fini();
+	}
+}
+
 TEST(unpaged, .what = "without paging no linear translation is kept")
 {
 	unsigned int k;

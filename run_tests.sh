@@ -20,7 +20,7 @@ for option in "$@"; do
 done
 
 "$root/tools/setup.sh" build || exit $?
-if ! output=$(make -C "$root" -j2 BUILD="$build" 2>&1 </dev/null); then
+if ! output=$(make -s -C "$root" -j2 BUILD="$build" 2>&1 </dev/null); then
 	printf '%s\n' "$output" | tail -n 40 >&2
 	echo "run_tests.sh: the build failed" >&2
 	exit 12

@@ -10,12 +10,9 @@
  * of the same memory at the same addresses.
  */
 #include <Zydis/Zydis.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "test.h"
 #include "x86/cpu/cpu.h"
@@ -23,128 +20,23 @@
 #if defined(__x86_64__)
 
 #include "test_cpu_insns.h"
+#include "test_cpu_native.h"
 
-#define BASE	  0x10000000ul
-#define DATA_SIZE 0x4000ul /* random bytes that instructions access */
-#define STACK	  (BASE + 0x3000)
-#define SLOT	  (BASE + DATA_SIZE + 0x100) /* the instruction */
-#define TAKEN	  (SLOT + 0x40)		     /* where branches of the list go */
-#define TABLES	  0x8000ul /* in the CPU's physical memory, behind the data and the code */
-
-/* What the trampoline loads and saves; the assembly below knows the offsets. */
-struct state {
-	u64 gpr[16];
-	u64 flags;
-	u64 taken;
-};
-
-struct state native_in, native_out;
-u64 native_host_sp, native_slot = SLOT;
-void native_run(void);
-extern char native_fell[], native_taken[];
-
-asm("	.text\n"
-    "	.globl native_run, native_fell, native_taken\n"
-    "native_run:\n"
-    "	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; pushfq\n"
-    "	mov %rsp, native_host_sp(%rip)\n"
-    "	lea native_in+128(%rip), %rsp\n"
-    "	popfq\n"
-    "	mov native_in(%rip), %rax\n"
-    "	mov native_in+8(%rip), %rcx\n"
-    "	mov native_in+16(%rip), %rdx\n"
-    "	mov native_in+24(%rip), %rbx\n"
-    "	mov native_in+32(%rip), %rsp\n"
-    "	mov native_in+40(%rip), %rbp\n"
-    "	mov native_in+48(%rip), %rsi\n"
-    "	mov native_in+56(%rip), %rdi\n"
-    "	mov native_in+64(%rip), %r8\n"
-    "	mov native_in+72(%rip), %r9\n"
-    "	mov native_in+80(%rip), %r10\n"
-    "	mov native_in+88(%rip), %r11\n"
-    "	mov native_in+96(%rip), %r12\n"
-    "	mov native_in+104(%rip), %r13\n"
-    "	mov native_in+112(%rip), %r14\n"
-    "	mov native_in+120(%rip), %r15\n"
-    "	jmp *native_slot(%rip)\n"
-    "native_taken:\n"
-    "	movq $1, native_out+136(%rip)\n"
-    "	jmp 1f\n"
-    "native_fell:\n"
-    "	movq $0, native_out+136(%rip)\n"
-    "1:	mov %rax, native_out(%rip)\n"
-    "	mov %rcx, native_out+8(%rip)\n"
-    "	mov %rdx, native_out+16(%rip)\n"
-    "	mov %rbx, native_out+24(%rip)\n"
-    "	mov %rsp, native_out+32(%rip)\n"
-    "	mov %rbp, native_out+40(%rip)\n"
-    "	mov %rsi, native_out+48(%rip)\n"
-    "	mov %rdi, native_out+56(%rip)\n"
-    "	mov %r8, native_out+64(%rip)\n"
-    "	mov %r9, native_out+72(%rip)\n"
-    "	mov %r10, native_out+80(%rip)\n"
-    "	mov %r11, native_out+88(%rip)\n"
-    "	mov %r12, native_out+96(%rip)\n"
-    "	mov %r13, native_out+104(%rip)\n"
-    "	mov %r14, native_out+112(%rip)\n"
-    "	mov %r15, native_out+120(%rip)\n"
-    "	lea native_out+136(%rip), %rsp\n"
-    "	pushfq\n"
-    "	mov native_host_sp(%rip), %rsp\n"
-    "	popfq; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
-    "	ret\n");
-
-/* --- the processor --------------------------------------------------------------- */
-
-static sigjmp_buf after_signal;
-
-static void on_signal(int signo)
-{
-	siglongjmp(after_signal, signo);
-}
-
-static void native_setup(void)
-{
-	static u8 stack[65536];
-	stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
-	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
-	void *mem = mmap((void *)BASE, DATA_SIZE + SZ_4K, PROT_READ | PROT_WRITE | PROT_EXEC,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-
-	if (mem != (void *)BASE)
-		test_error("no memory at %#lx", BASE);
-	sigaltstack(&alt, NULL);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
-		sigaction(signals[i], &sa, NULL);
-}
-
-static void put_jump(u8 *at, const void *to)
-{
-	static const u8 jmp[] = {0xff, 0x25, 0, 0, 0, 0}; /* jmp *0(%rip), then the address */
-
-	memcpy(at, jmp, sizeof(jmp));
-	memcpy(at + sizeof(jmp), &to, sizeof(to));
-}
-
-/* Returns the signal that the instruction got, 0: none. */
-static int run_native(void)
-{
-	int signo = sigsetjmp(after_signal, 1);
-
-	if (!signo)
-		native_run();
-	return signo;
-}
+#define TABLES 0x8000ul /* in the CPU's physical memory, behind the data and the code */
 
 /* --- the CPU ---------------------------------------------------------------------- */
 
 static struct phys_arena arena;
 static struct cpu cpu;
 
+/* The list that is compared: 64-bit code, or 32-bit code in compatibility mode. */
+static bool is_64;
+static const u8 *list, *list_end;
+
 /* The page at gva BASE + n is frame n: tables for 2 MiB above BASE. */
 static void cpu_setup(void)
 {
+	const u16 data = SEG_P | SEG_S | 3 << 5 | 3 | SEG_DB | SEG_G;
 	u64 *pml4, *pdpt, *pd, *pt;
 
 	if (!phys_arena_init(&arena, 0x10000) || !cpu_init(&cpu))
@@ -166,10 +58,17 @@ static void cpu_setup(void)
 	cpu.mmu.efer = EFER_LME | EFER_LMA | EFER_NX;
 	cpu.mmu.cpl = 3;
 	cpu.seg[SEG_CS] = (struct cpu_segment){
-		.sel = 0x33, .attr = SEG_P | SEG_S | 3 << 5 | 0xb | SEG_L | SEG_G, .limit = ~0u};
-	for (unsigned int i = SEG_SS; i <= SEG_GS; i++)
-		cpu.seg[i].base = 0;
-	cpu.seg[SEG_ES].base = 0;
+		.sel = is_64 ? CS_64 : CS_32,
+		.attr = SEG_P | SEG_S | 3 << 5 | 0xb | (is_64 ? SEG_L : SEG_DB) | SEG_G,
+		.limit = ~0u,
+	};
+	for (unsigned int i = SEG_ES; i <= SEG_GS; i++) {
+		if (i == SEG_CS)
+			continue;
+		cpu.seg[i] = (struct cpu_segment){0};
+		if (i == SEG_SS || (!is_64 && i < SEG_FS))
+			cpu.seg[i] = (struct cpu_segment){.sel = SS, .attr = data, .limit = ~0u};
+	}
 	cpu.intercept.exceptions = ~0u;
 	cpu_sync(&cpu);
 }
@@ -248,7 +147,7 @@ static void aim(const struct under_test *u, struct state *s)
 		u64 at = rnd_address(), rest;
 
 		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY ||
-		    op->mem.type == ZYDIS_MEMOP_TYPE_AGEN || op->mem.base == ZYDIS_REGISTER_RSP)
+		    op->mem.type == ZYDIS_MEMOP_TYPE_AGEN || gpr_number(op->mem.base) == GPR_RSP)
 			continue;
 		base = gpr_number(op->mem.base);
 		index = gpr_number(op->mem.index);
@@ -285,6 +184,8 @@ static void make_state(const struct under_test *u, struct state *s)
 	if (rnd() & 1)
 		s->flags |= FLAG_DF;
 	aim(u, s);
+	for (unsigned int i = 0; i < 8 && !is_64; i++)
+		s->gpr[i] = (u32)s->gpr[i];
 	if (u->insn.mnemonic == ZYDIS_MNEMONIC_JMP || u->insn.mnemonic == ZYDIS_MNEMONIC_CALL)
 		s->gpr[GPR_RAX] = TAKEN;
 }
@@ -300,6 +201,7 @@ static void make_memory(const struct under_test *u, const struct state *s)
 		*(u64 *)at = TAKEN;
 		break;
 	case ZYDIS_MNEMONIC_POPFQ:
+	case ZYDIS_MNEMONIC_POPFD:
 	case ZYDIS_MNEMONIC_POPF:
 		*(u64 *)at &= ~(FLAG_TF | FLAG_AC | FLAG_NT | FLAG_ID | FLAG_RF);
 		break;
@@ -395,8 +297,9 @@ static const char *differ(const struct under_test *u, const struct state *got)
 {
 	u64 flags = defined_flags(u, &native_in);
 
+	/* Upper halves mean nothing to 32-bit code. */
 	for (unsigned int i = 0; i < 16; i++)
-		if (got->gpr[i] != native_out.gpr[i])
+		if ((got->gpr[i] ^ native_out.gpr[i]) & (is_64 ? ~0ull : 0xffffffff))
 			return "registers";
 	if ((got->flags ^ native_out.flags) & flags)
 		return "flags";
@@ -463,42 +366,55 @@ static size_t decode(const u8 *code, struct under_test *u)
 	static ZydisDecoder decoder;
 	static ZydisFormatter formatter;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (is_64)
+		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	else
+		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	u->code = code;
 	if (!ZYAN_SUCCESS(
-		    ZydisDecoderDecodeFull(&decoder, code, insns_end - code, &u->insn, u->operand)))
-		test_error("Zydis does not decode the list at %#lx", (long)(code - insns_start));
+		    ZydisDecoderDecodeFull(&decoder, code, list_end - code, &u->insn, u->operand)))
+		test_error("Zydis does not decode the list at %#lx", (long)(code - list));
 	ZydisFormatterFormatInstruction(&formatter, &u->insn, u->operand,
 					u->insn.operand_count_visible, u->text, sizeof(u->text),
 					ZYDIS_RUNTIME_ADDRESS_NONE, NULL);
 	return u->insn.length;
 }
 
-static void place(const struct under_test *u)
+static const char *const widths[] = {"64", "32", NULL};
+
+static void start(struct test *t)
 {
-	memset((void *)(SLOT - 0x100), 0xcc, SZ_4K);
-	memcpy((void *)SLOT, u->code, u->insn.length);
-	put_jump((u8 *)SLOT + u->insn.length, native_fell);
-	put_jump((u8 *)TAKEN, native_taken);
+	test = t;
+	is_64 = t->variant_idx == 0;
+	list = is_64 ? insns_start : insns32_start;
+	list_end = is_64 ? insns_end : insns32_end;
+	native_setup();
+	if (!is_64) {
+		static const u8 nop = 0x90;
+
+		native_use_32();
+		place(&nop, 1);
+		native_in.gpr[GPR_RSP] = STACK;
+		REQUIRE(run_native() == 0, "32-bit segments of the host's kernel");
+	}
+	cpu_setup();
 }
 
-TEST(user_instructions, .what = "user-mode instructions do what the host's processor does",
-     .timeout = 120)
+TEST(user_instructions, .variants = widths,
+     .what = "user-mode instructions do what the host's processor does", .timeout = 120)
 {
 	const char *times = getenv("MMUSCOPE_CPU_STATES");
 	unsigned int n = times ? strtoul(times, NULL, 0) : 50, done = 0, missing = 0, bad = 0;
 	struct under_test u;
 	size_t at = 0;
 
-	test = t;
-	native_setup();
-	cpu_setup();
-	while (insns_start + at < insns_end) {
+	start(t);
+	while (list + at < list_end) {
 		bool failed = false;
 
-		at += decode(insns_start + at, &u);
-		place(&u);
+		at += decode(list + at, &u);
+		place(u.code, u.insn.length);
 		for (unsigned int i = 0; i < n && !failed; i++) {
 			if (!compare_once(&u, &failed)) {
 				test_diag("not on this processor: %s", u.text);
@@ -545,20 +461,18 @@ static void fault_once(const struct under_test *u, bool *failed)
 	print_state("after ", &native_out);
 }
 
-TEST(faults_change_nothing, .what = "an instruction that faults leaves registers and memory alone",
-     .timeout = 120)
+TEST(faults_change_nothing, .variants = widths,
+     .what = "an instruction that faults leaves registers and memory alone", .timeout = 120)
 {
 	struct under_test u;
 	size_t at = 0;
 
-	test = t;
-	native_setup();
-	cpu_setup();
-	while (insns_start + at < insns_end) {
+	start(t);
+	while (list + at < list_end) {
 		bool failed = false;
 
-		at += decode(insns_start + at, &u);
-		place(&u);
+		at += decode(list + at, &u);
+		place(u.code, u.insn.length);
 		for (unsigned int i = 0; i < 50 && !failed; i++)
 			fault_once(&u, &failed);
 	}

@@ -21,7 +21,8 @@ struct kvm_probe {
 
 /*
  * Probes the current engine; the first call runs guests (some milliseconds),
- * later ones answer from memory. Never ends a case.
+ * later ones answer from memory. Never ends a case. It forks, which has all memory
+ * of a VM that exists already mapped anew: ask before vm_create().
  */
 void kvm_probe(struct kvm_probe *probe);
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/probe.h"
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
 
@@ -151,13 +152,23 @@ static enum exit_code verdict(const struct stream *s, int status, bool ended, ch
 	return s->ran ? EXIT_PASS : EXIT_NOTHING;
 }
 
+static bool host_is_whole(void)
+{
+	struct kvm_probe probe = {0};
+
+	kvm_probe(&probe);
+	return probe.full;
+}
+
 enum exit_code host_run(struct run *run, char **reason)
 {
 	char *suite = format("%s/tools/mmusuite", build_dir());
 	char *tests = format("%s/tests", build_dir());
 	char *log = format("%s/console.log", run->dir);
 	char *env_name = format("MMUSCOPE_ENV=%s", run->env->name);
-	char *env[] = {env_name, "MMUSCOPE_ENGINE=kvm", NULL};
+	/* a KVM that was probed and is whole needs no probing from within the cases */
+	char *env[] = {env_name, "MMUSCOPE_ENGINE=kvm", host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL,
+		       NULL};
 	char **argv = suite_argv(run->o, run->env->kind, suite, tests);
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int limit = patience(run->o);

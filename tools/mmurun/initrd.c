@@ -146,7 +146,10 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 		fprintf(f, "%s %s.ko%s%s\n", plan->load[i].optional ? "try" : "module",
 			plan->load[i].module->name, *plan->load[i].params ? " " : "",
 			plan->load[i].params);
-	fprintf(f, "env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n",
+	/* strict: in the lab the kernel is what is tested, no odd host to make allowances for */
+	fprintf(f,
+		"env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n"
+		"env MMUSCOPE_STRICT=1\n",
 		run->env->name);
 	argv = suite_argv(run->o, ENV_LAB, "/mmuscope/mmusuite", "/mmuscope/tests");
 	for (char **arg = argv; *arg; arg++)

@@ -1,120 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The software CPU's modes, events and exits, each shown by a few lines of assembly
- * at 0x8000: from RESET to long mode and ring 3, double and triple faults, injected
- * events, intercepts, nested page faults, ports, locked operations from two threads.
+ * The software CPU's modes and events, each shown by a few lines of assembly: from
+ * RESET to long mode and ring 3, real mode, double and triple faults, injected
+ * events, traps.
  */
-#include <pthread.h>
-#include <string.h>
-
-#include "test.h"
-#include "x86/arch/svm.h"
-#include "x86/cpu/cpu.h"
-
-#define CODE   0x8000u
-#define STACK  0x7000u
-#define TABLES 0x20000u /* identity map of the first 2 MiB, by 4 KiB pages */
-#define NESTED 0x30000u /* nested tables likewise */
-#define MEM    (2 * MiB)
-
-/* CODE_BLOB(name, "assembly"): bytes name_start … name_end; AT(label) is its address. */
-#define CODE_BLOB(name, text)                                                        \
-	extern const u8 name##_start[], name##_end[];                                \
-	asm("	.pushsection .rodata\n"                                                \
-	    "	.globl " #name "_start, " #name "_end\n" #name "_start:\n" text "\n" \
-	    "	.code64\n" #name "_end:\n"                                           \
-	    "	.popsection\n")
-
-struct box {
-	struct phys_arena arena;
-	struct cpu cpu;
-};
-
-static void box_stop(void *arg)
-{
-	struct box *b = arg;
-
-	cpu_fini(&b->cpu);
-	tlb_free(b->cpu.tlb);
-	phys_arena_free(&b->arena);
-}
-
-static void put_tables(struct box *b, u32 at)
-{
-	u64 *table = (u64 *)(b->arena.base + at);
-
-	for (unsigned int level = 0; level < 3; level++)
-		table[level * 512] = (at + (level + 1) * SZ_4K) | PTE_P | PTE_W | PTE_U;
-	for (u64 i = 0; i < 512; i++)
-		table[3 * 512 + i] = i * SZ_4K | PTE_P | PTE_W | PTE_U;
-}
-
-/* The entry of @pa's page in the tables at @at. */
-static u64 *page_entry(struct box *b, u32 at, u64 pa)
-{
-	return (u64 *)(b->arena.base + at + 3 * SZ_4K) + pa / SZ_4K;
-}
-
-static void box_init(struct box *b, const u8 *start, const u8 *end)
-{
-	ASSERT(phys_arena_init(&b->arena, MEM));
-	ASSERT(cpu_init(&b->cpu));
-	b->cpu.phys = &b->arena.phys;
-	b->cpu.tlb = tlb_new();
-	memcpy(b->arena.base + CODE, start, end - start);
-	put_tables(b, TABLES);
-	b->cpu.seg[SEG_CS].sel = 0;
-	b->cpu.seg[SEG_CS].base = 0;
-	b->cpu.rip = CODE;
-	b->cpu.gpr[GPR_RSP] = STACK;
-}
-
-static struct box *box_start(const u8 *start, const u8 *end)
-{
-	static struct box box;
-
-	box_init(&box, start, end);
-	test_cleanup(box_stop, &box);
-	return &box;
-}
-
-#define BOX(name) box_start(name##_start, name##_end)
-
-/* 64-bit code in ring 0 with flat segments, no IDT. */
-static void go_long(struct box *b)
-{
-	struct cpu *cpu = &b->cpu;
-
-	cpu->mmu.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_WP;
-	cpu->mmu.cr3 = TABLES;
-	cpu->mmu.cr4 = CR4_PAE;
-	cpu->mmu.efer = EFER_LME | EFER_LMA | EFER_NX;
-	for (unsigned int i = SEG_ES; i <= SEG_GS; i++)
-		cpu->seg[i] = (struct cpu_segment){.sel = i == SEG_CS ? 8 : 0x10,
-						   .attr = SEG_P | SEG_S | SEG_G |
-							   (i == SEG_CS ? 0xb | SEG_L : 3),
-						   .limit = ~0u};
-	cpu->idtr.limit = 0;
-	cpu->gdtr.limit = 0;
-	cpu_sync(cpu);
-}
-
-static const char *exit_namer(u64 exit)
-{
-	return cpu_exit_name(exit);
-}
-
-#define EXPECT_EXIT(b, want)                                                          \
-	EXPECT_EQ_NAMED(exit_namer, cpu_run(&(b)->cpu, 100000), want, "rip %#lx, %s", \
-			(b)->cpu.rip, (b)->cpu.exit.mnemonic ? (b)->cpu.exit.mnemonic : "-")
-
-static u64 memory(struct box *b, u32 at, unsigned int size)
-{
-	u64 value = 0;
-
-	memcpy(&value, b->arena.base + at, size);
-	return value;
-}
+#include "test_cpu_box.h"
 
 /* --- modes ---------------------------------------------------------------------------- */
 
@@ -265,16 +155,6 @@ CODE_BLOB(faults, "	lgdt gdtr2 - faults_start + 0x8000\n"
 		  "gdtr2:	.word 15\n"
 		  "	.quad gdt2 - faults_start + 0x8000\n");
 
-static void put_gate(struct box *b, unsigned int vector, u64 handler, u16 sel, u8 type, u8 ist)
-{
-	u64 *gate = (u64 *)(b->arena.base + 0xa000) + vector * 2;
-
-	gate[0] = (handler & 0xffff) | (u64)sel << 16 | (u64)ist << 32 | (u64)type << 40 |
-		  (handler >> 16 & 0xffff) << 48;
-	gate[1] = handler >> 32;
-	b->cpu.idtr = (struct cpu_table){.base = 0xa000, .limit = 0xfff};
-}
-
 /* "handler" above. */
 #define HANDLER (CODE + 8 + 2 + 1)
 
@@ -323,7 +203,7 @@ TEST(ist, .what = "a gate with an IST entry switches stacks without a change of 
 	go_long(b);
 	b->cpu.seg[SEG_TR] =
 		(struct cpu_segment){.attr = SEG_P | 0xb, .limit = 103, .base = 0x9000};
-	*(u64 *)(b->arena.base + 0x9000 + 36) = 0x6ffb; /* IST1, aligned down to 16 */
+	*(u32 *)(b->arena.base + 0x9000 + 36) = 0x6ffb; /* IST1, aligned down to 16 */
 	put_gate(b, UD_VECTOR, HANDLER, 8, 0x8e, 1);
 	b->cpu.gpr[GPR_RSP] = STACK - 8;
 	EXPECT_EXIT(b, EXIT_HLT);
@@ -367,227 +247,44 @@ TEST(interrupts, .what = "the interrupt window opens an instruction after STI; I
 	EXPECT_EXIT(b, EXIT_INTERRUPT);
 }
 
-/* --- exits ---------------------------------------------------------------------------- */
+CODE_BLOB(trap, "	lgdt gdtr4 - trap_start + 0x8000\n"
+		"	pushfq\n"
+		"	orl $0x100, (%rsp)\n"
+		"	popfq\n"
+		"	nop\n" /* #DB after it */
+		"	hlt\n"
+		"	.balign 64\n"
+		"	int3\n" /* the handler of #DB; it runs without TF */
+		"	hlt\n"
+		"	.balign 64\n"
+		"	hlt\n"
+		"	.balign 8\n"
+		"gdt4:	.quad 0, 0x00209b0000000000, 0x00cf93000000ffff\n"
+		"gdtr4:	.word 23\n"
+		"	.quad gdt4 - trap_start + 0x8000\n");
 
-CODE_BLOB(unknown, "	movl $5, %eax\n"
-		   "	pxor %xmm1, %xmm2\n");
-
-TEST(unimplemented, .what = "what the CPU lacks is reported by name, address and bytes")
+TEST(traps, .what = "a single step traps after the instruction; INT3 returns behind itself")
 {
-	static const u8 bytes[] = {0x66, 0x0f, 0xef, 0xd1};
-	struct box *b = BOX(unknown);
+	struct box *b = BOX(trap);
+	u64 sp;
 
 	go_long(b);
-	EXPECT_EXIT(b, EXIT_UNIMPLEMENTED);
-	EXPECT_STREQ(b->cpu.exit.mnemonic, "pxor");
-	EXPECT_EQ(b->cpu.rip, CODE + 5);
-	EXPECT_EQ(b->cpu.exit.len, 4);
-	EXPECT(!memcmp(b->cpu.exit.bytes, bytes, sizeof(bytes)));
-}
+	put_gate(b, DB_VECTOR, CODE + 64, 8, 0x8e, 0);
+	put_gate(b, 3, CODE + 128, 8, 0x8e, 0);
+	EXPECT_EXIT(b, EXIT_HLT);
+	EXPECT_EQ(b->cpu.rip, CODE + 128);
+	EXPECT_EQ(b->cpu.dr[6] & BIT(14), BIT(14), "DR6.BS");
+	sp = b->cpu.gpr[GPR_RSP];
+	EXPECT_EQ(memory(b, sp, 8), CODE + 65, "RIP behind INT3");
+	EXPECT_EQ(memory(b, sp + 16, 8) & FLAG_TF, 0, "the handler's flags");
+	EXPECT_EQ(memory(b, sp + 48, 8), CODE + 8 + 1 + 7 + 1 + 1, "RIP behind the NOP");
+	EXPECT_EQ(memory(b, sp + 64, 8) & FLAG_TF, FLAG_TF, "the program's flags");
 
-CODE_BLOB(exits, "	movl $0x20000, %ebx\n"
-		 "	movq %rbx, %cr3\n"
-		 "	invlpg 0x1234(%rbx)\n"
-		 "	movl $0x10, %ecx\n"
-		 "	rdmsr\n"
-		 "	cpuid\n"
-		 "	vmmcall\n"
-		 "	addl %eax, 0x5ffffe\n"
-		 "	hlt\n");
-
-static bool tsc_only(void *arg, u32 msr, bool write)
-{
-	return msr == *(u32 *)arg && !write;
-}
-
-TEST(intercepts, .what = "intercepted instructions exit before anything of them happened")
-{
-	struct box *b = BOX(exits);
-	struct cpu *cpu = &b->cpu;
-	u32 tsc = 0x10;
-
-	go_long(b);
-	cpu->intercept.cr_write = BIT(3);
-	cpu->intercept.insns = ICPT_INVLPG;
-	cpu->intercept.msr = tsc_only;
-	cpu->intercept.arg = &tsc;
-	cpu->intercept.exceptions = BIT(PF_VECTOR);
-	EXPECT_EXIT(b, EXIT_CR);
-	EXPECT_EQ(cpu->exit.nr, 3);
-	EXPECT(cpu->exit.write);
-	EXPECT_EQ(cpu->exit.gpr, GPR_RBX);
-	EXPECT_EQ(cpu->exit.value, 0x20000);
-	EXPECT_EQ(cpu->rip, CODE + 5);
-	cpu->rip = cpu->exit.next_rip;
-	EXPECT_EXIT(b, EXIT_INVLPG);
-	EXPECT_EQ(cpu->exit.value, 0x21234);
-	cpu->rip = cpu->exit.next_rip;
-	EXPECT_EXIT(b, EXIT_MSR);
-	EXPECT_EQ(cpu->exit.nr, 0x10);
-	EXPECT(!cpu->exit.write);
-	cpu->rip = cpu->exit.next_rip;
-	EXPECT_EXIT(b, EXIT_CPUID);
-	cpu->rip = cpu->exit.next_rip;
-	EXPECT_EXIT(b, EXIT_INSN);
-	EXPECT_STREQ(cpu->exit.mnemonic, "vmmcall");
-	cpu->rip = cpu->exit.next_rip;
+	/* INT3 is an exception to those who intercept it, and hasn't happened then. */
+	b->cpu.rip = CODE + 64;
+	b->cpu.intercept.exceptions = BIT(3);
 	EXPECT_EXIT(b, EXIT_EXCEPTION);
-	EXPECT_EQ(cpu->exit.event.vector, PF_VECTOR);
-	EXPECT_EQ(cpu->exit.event.error, PFERR_W);
-	EXPECT_EQ(cpu->exit.event.cr2, 0x5ffffe);
-	EXPECT_EQ(cpu->cr2, 0, "CR2 is the owner's to write");
-}
-
-CODE_BLOB(ports, "	movl $0x7000, %esi\n"
-		 "	movl $0x7100, %edi\n"
-		 "	movl $3, %ecx\n"
-		 "	movl $0x99, %edx\n"
-		 "	rep outsw\n"
-		 "	movl $2, %ecx\n"
-		 "	rep insb\n"
-		 "	inb $0x42, %al\n"
-		 "	outl %eax, %dx\n"
-		 "	hlt\n");
-
-TEST(ports, .what = "IN, OUT and their string forms, one exit an element, data both ways")
-{
-	struct box *b = BOX(ports);
-	struct cpu *cpu = &b->cpu;
-
-	go_long(b);
-	memcpy(b->arena.base + 0x7000, "aabbcc", 6);
-	for (unsigned int i = 0; i < 3; i++) {
-		EXPECT_EXIT(b, EXIT_IO);
-		EXPECT_EQ(cpu->exit.port, 0x99);
-		EXPECT_EQ(cpu->exit.size, 2);
-		EXPECT(!cpu->exit.in && cpu->exit.string && cpu->exit.rep);
-		EXPECT_EQ(cpu->exit.value, ('a' + i) * 0x101);
-		EXPECT_EQ(cpu->gpr[GPR_RCX], 3 - i);
-		cpu_answer_io(cpu, 0);
-	}
-	for (unsigned int i = 0; i < 2; i++) {
-		EXPECT_EXIT(b, EXIT_IO);
-		EXPECT(cpu->exit.in && cpu->exit.string);
-		cpu_answer_io(cpu, 0x40 + i);
-	}
-	EXPECT_EXIT(b, EXIT_IO);
-	EXPECT_EQ(memory(b, 0x7100, 4), 0x4140);
-	EXPECT_EQ(cpu->exit.port, 0x42);
-	EXPECT_EQ(cpu->exit.size, 1);
-	cpu_answer_io(cpu, 0x17);
-	EXPECT_EXIT(b, EXIT_IO);
-	EXPECT_EQ(cpu->exit.size, 4);
-	EXPECT_EQ(cpu->exit.value & 0xff, 0x17);
-	cpu_answer_io(cpu, 0);
-	EXPECT_EXIT(b, EXIT_HLT);
-}
-
-/* --- nested paging ----------------------------------------------------------------------- */
-
-CODE_BLOB(nested, "	movl $0x50000, %edi\n"
-		  "	movl $0x12345678, %eax\n"
-		  "	xaddl %eax, (%rdi)\n"
-		  "	ud2\n");
-
-TEST(nested, .what = "a nested fault exits without effect, also while an event is delivered")
-{
-	struct nested nested = {
-		.kind = NESTED_NPT, .root = NESTED, .levels = 4, .maxphyaddr = 40, .nx = true};
-	struct box *b = BOX(nested);
-	struct cpu *cpu = &b->cpu;
-	struct cpu_event e;
-
-	go_long(b);
-	put_tables(b, NESTED);
-	*page_entry(b, NESTED, 0x50000) = 0;
-	*page_entry(b, NESTED, STACK - 8) = 0;
-	*(u32 *)(b->arena.base + 0x50000) = 5;
-	memcpy(b->arena.base + 0xb000, "\0\0\0\0\0\0\0\0\0\0\0\0\0\x9b\x20\0", 16); /* 8: code */
-	cpu->gdtr = (struct cpu_table){.base = 0xb000, .limit = 15};
-	put_gate(b, UD_VECTOR, CODE + 5, 8, 0x8e, 0);
-	cpu->nested = &nested;
-	cpu->mmu.asid = 1;
-	EXPECT_EXIT(b, EXIT_NPF);
-	EXPECT_EQ(cpu->exit.gpa, 0x50000);
-	EXPECT_EQ(cpu->exit.error, PFERR_W | PFERR_U | NPF_FINAL);
-	EXPECT_EQ(cpu->gpr[GPR_RAX], 0x12345678);
-	EXPECT_EQ(cpu->exit.event.type, EVENT_NONE);
-	*page_entry(b, NESTED, 0x50000) = 0x50000 | PTE_P | PTE_W | PTE_U;
-
-	EXPECT_EXIT(b, EXIT_NPF);
-	EXPECT_EQ(memory(b, 0x50000, 4), 0x1234567d);
-	EXPECT_EQ(cpu->gpr[GPR_RAX], 5);
-	EXPECT_EQ(cpu->exit.gpa, STACK - 8);
-	EXPECT_EQ(cpu->exit.event.vector, UD_VECTOR, "what was being delivered");
-	EXPECT_EQ(cpu->gpr[GPR_RSP], STACK);
-	*page_entry(b, NESTED, STACK - 8) = ((STACK - 8) & ~0xfffull) | PTE_P | PTE_W | PTE_U;
-	e = cpu->exit.event;
-	cpu_inject(cpu, &e);
-	EXPECT_EQ_NAMED(exit_namer, cpu_run(cpu, 1), EXIT_BUDGET);
-	EXPECT_EQ(cpu->rip, CODE + 5);
-	EXPECT_EQ(memory(b, STACK - 40, 8), CODE + 13, "RIP of UD2");
-}
-
-/* --- self-modifying code, threads ----------------------------------------------------------- */
-
-CODE_BLOB(modify, "	movl $2, %ecx\n"
-		  "1:	movl $1, %eax\n"
-		  "	addl %eax, %ebx\n"
-		  "	movb $7, 1b + 1 - modify_start + 0x8000\n"
-		  "	loop 1b\n"
-		  "	hlt\n");
-
-TEST(self_modifying, .what = "code that was executed and then changed is decoded again")
-{
-	struct box *b = BOX(modify);
-
-	go_long(b);
-	EXPECT_EXIT(b, EXIT_HLT);
-	EXPECT_EQ(b->cpu.gpr[GPR_RBX], 8);
-}
-
-#define ROUNDS 20000
-
-CODE_BLOB(locked, "	movl $20000, %ecx\n"
-		  "1:	lock incq 0x50000\n"
-		  "	movl $3, %eax\n"
-		  "	lock xaddw %ax, 0x50010\n"
-		  "	movl 0x50020, %eax\n"
-		  "2:	leal 1(%rax), %edx\n"
-		  "	lock cmpxchgl %edx, 0x50020\n"
-		  "	jnz 2b\n"
-		  "	loop 1b\n"
-		  "	hlt\n");
-
-static void *run_thread(void *arg)
-{
-	cpu_run(arg, ~0ull);
-	return NULL;
-}
-
-TEST(locked, .what = "locked instructions of two CPUs on two threads lose no update")
-{
-	struct box *b = BOX(locked);
-	struct cpu other;
-	pthread_t thread;
-
-	go_long(b);
-	ASSERT(cpu_init(&other));
-	other.phys = b->cpu.phys;
-	other.tlb = tlb_new();
-	other.mmu = b->cpu.mmu;
-	memcpy(other.seg, b->cpu.seg, sizeof(other.seg));
-	other.rip = CODE;
-	cpu_sync(&other);
-	ASSERT_EQ(pthread_create(&thread, NULL, run_thread, &other), 0);
-	EXPECT_EXIT(b, EXIT_BUDGET);
-	run_thread(&b->cpu);
-	pthread_join(thread, NULL);
-	EXPECT_EQ_NAMED(exit_namer, b->cpu.exit.reason, EXIT_HLT);
-	EXPECT_EQ_NAMED(exit_namer, other.exit.reason, EXIT_HLT);
-	EXPECT_EQ(memory(b, 0x50000, 8), 2 * ROUNDS);
-	EXPECT_EQ(memory(b, 0x50010, 2), (u16)(2 * ROUNDS * 3));
-	EXPECT_EQ(memory(b, 0x50020, 4), 2 * ROUNDS);
-	cpu_fini(&other);
-	tlb_free(other.tlb);
+	EXPECT_EQ(b->cpu.exit.event.vector, 3);
+	EXPECT_EQ(b->cpu.rip, CODE + 64);
+	EXPECT_EQ(b->cpu.gpr[GPR_RSP], sp);
 }

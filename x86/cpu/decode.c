@@ -211,6 +211,28 @@ static const struct insn *accept(struct cpu *cpu, const struct insn *insn)
 	return insn;
 }
 
+/*
+ * Code may be changed by another processor meanwhile, so it's read by atomic accesses
+ * like anything else: 16 bytes at any address, by the aligned words around them.
+ */
+static void load_code(const u8 *host, u64 bytes[2])
+{
+	const u64 *word = (const u64 *)((uintptr_t)host & ~7ul);
+	unsigned int shift = 8 * ((uintptr_t)host & 7);
+	u64 w[3];
+
+	for (unsigned int i = 0; i < 3; i++)
+		w[i] = __atomic_load_n(&word[i], __ATOMIC_RELAXED);
+	bytes[0] = shift ? w[0] >> shift | w[1] << (64 - shift) : w[0];
+	bytes[1] = shift ? w[1] >> shift | w[2] << (64 - shift) : w[1];
+}
+
+static void copy_code(u8 *to, const u8 *host, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		to[i] = __atomic_load_n(host + i, __ATOMIC_RELAXED);
+}
+
 /* An instruction that begins in one page and may end in the next. */
 static const struct insn *fetch_across(struct cpu *cpu, gva_t gva, const u8 *host,
 				       enum decode_mode mode, struct cached_insn *c)
@@ -221,11 +243,11 @@ static const struct insn *fetch_across(struct cpu *cpu, gva_t gva, const u8 *hos
 
 	c->mode = 0;
 	here = here < MAX_INSN ? here : MAX_INSN;
-	memcpy(bytes, host, here);
+	copy_code(bytes, host, here);
 	if (!decode(cpu, &c->insn, mode, bytes, here)) {
 		if (in_64(cpu) && !canonical(cpu, next))
 			raise_gp(cpu);
-		memcpy(bytes + here, lin_host(cpu, next, ACCESS_EXEC), MAX_INSN - here);
+		copy_code(bytes + here, lin_host(cpu, next, ACCESS_EXEC), MAX_INSN - here);
 		decode(cpu, &c->insn, mode, bytes, MAX_INSN);
 	}
 	return accept(cpu, &c->insn);
@@ -254,9 +276,9 @@ const struct insn *fetch(struct cpu *cpu)
 	}
 	host = code_host(cpu, gva, &hpa);
 	c = &cpu->icache->entry[hpa % CACHE_SIZE];
-	if ((gva & (SZ_4K - 1)) > SZ_4K - 16)
+	if ((gva & (SZ_4K - 1)) > SZ_4K - 24)
 		return fetch_across(cpu, gva, host, mode, c);
-	memcpy(bytes, host, 16);
+	load_code(host, bytes);
 	if (c->mode == mode + 1 && c->hpa == hpa && !((bytes[0] ^ c->bytes[0]) & c->mask[0]) &&
 	    !((bytes[1] ^ c->bytes[1]) & c->mask[1]))
 		return accept(cpu, &c->insn);

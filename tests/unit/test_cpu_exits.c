@@ -152,21 +152,45 @@ TEST(nested, .what = "a nested fault exits without effect, also while an event i
 	EXPECT_EQ(cpu->exit.gpa, 0x50000);
 	EXPECT_EQ(cpu->exit.error, PFERR_W | PFERR_U | NPF_FINAL);
 	EXPECT_EQ(cpu->gpr[GPR_RAX], 0x12345678);
-	EXPECT_EQ(cpu->exit.event.type, EVENT_NONE);
+	EXPECT_EQ(cpu->exit.delivering.type, EVENT_NONE);
 	*page_entry(b, NESTED, 0x50000) = 0x50000 | PTE_P | PTE_W | PTE_U;
 
 	EXPECT_EXIT(b, EXIT_NPF);
 	EXPECT_EQ(memory(b, 0x50000, 4), 0x1234567d);
 	EXPECT_EQ(cpu->gpr[GPR_RAX], 5);
 	EXPECT_EQ(cpu->exit.gpa, STACK - 8);
-	EXPECT_EQ(cpu->exit.event.vector, UD_VECTOR, "what was being delivered");
+	EXPECT_EQ(cpu->exit.delivering.vector, UD_VECTOR, "what was being delivered");
 	EXPECT_EQ(cpu->gpr[GPR_RSP], STACK);
 	*page_entry(b, NESTED, STACK - 8) = ((STACK - 8) & ~0xfffull) | PTE_P | PTE_W | PTE_U;
-	e = cpu->exit.event;
+	e = cpu->exit.delivering;
 	cpu_inject(cpu, &e);
 	EXPECT_EQ_NAMED(exit_namer, cpu_run(cpu, 1), EXIT_BUDGET);
 	EXPECT_EQ(cpu->rip, CODE + 5);
 	EXPECT_EQ(memory(b, STACK - 40, 8), CODE + 13, "RIP of UD2");
+}
+
+TEST(fault_in_delivery, .what = "an intercepted fault in the delivery of another names both")
+{
+	struct box *b = BOX(nested);
+	struct cpu *cpu = &b->cpu;
+	struct cpu_event e;
+
+	go_long(b);
+	*(u64 *)(b->arena.base + 0xb008) = 0x00209b0000000000; /* 8: code */
+	cpu->gdtr = (struct cpu_table){.base = 0xb000, .limit = 15};
+	put_gate(b, UD_VECTOR, CODE + 5, 8, 0x8e, 0);
+	cpu->intercept.exceptions = BIT(PF_VECTOR);
+	*page_entry(b, TABLES, STACK - 8) = 0;
+	EXPECT_EXIT(b, EXIT_EXCEPTION);
+	EXPECT_EQ(cpu->exit.event.vector, PF_VECTOR);
+	EXPECT_EQ(cpu->exit.event.error, PFERR_W);
+	EXPECT_EQ(cpu->exit.event.cr2, STACK - 8);
+	EXPECT_EQ(cpu->exit.delivering.vector, UD_VECTOR);
+	*page_entry(b, TABLES, STACK - 8) = ((STACK - 8) & ~0xfffull) | PTE_P | PTE_W | PTE_U;
+	e = cpu->exit.delivering;
+	cpu_inject(cpu, &e);
+	EXPECT_EQ_NAMED(exit_namer, cpu_run(cpu, 1), EXIT_BUDGET);
+	EXPECT_EQ(cpu->rip, CODE + 5);
 }
 
 /* --- self-modifying code, threads ----------------------------------------------------------- */

@@ -76,11 +76,12 @@ static void restore(struct cpu *cpu)
 	cpu->nr_stores = 0;
 }
 
-/* Bytes of the current instruction for the exit; they can be read again, or weren't at all. */
-static void describe_insn(struct cpu *cpu)
+/* What the processor was doing, for the exit. */
+static void describe(struct cpu *cpu)
 {
 	const struct insn *insn = cpu->insn;
 
+	cpu->exit.delivering = cpu->delivering;
 	cpu->exit.len = 0;
 	cpu->exit.mnemonic = NULL;
 	cpu->exit.next_rip = cpu->rip;
@@ -166,22 +167,19 @@ enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
 	cpu->insn = NULL;
 	cpu->delivering.type = EVENT_NONE;
 	cpu->exit.event.type = EVENT_NONE;
+	cpu->exit.delivering.type = EVENT_NONE;
 	save(cpu, false);
 	switch (_setjmp(out)) {
 	case JUMP_FAULT:
 		restore(cpu);
 		if (!take_fault(cpu)) {
-			describe_insn(cpu);
-			if (cpu->exit.reason != EXIT_EXCEPTION)
-				cpu->exit.event = cpu->delivering;
+			describe(cpu);
 			return cpu->exit.reason;
 		}
 		break;
 	case JUMP_EXIT:
 		restore(cpu);
-		describe_insn(cpu);
-		if (cpu->exit.reason != EXIT_EXCEPTION)
-			cpu->exit.event = cpu->delivering;
+		describe(cpu);
 		return cpu->exit.reason;
 	}
 	while (cpu->insns < end) {

@@ -139,9 +139,14 @@ struct cpu_exit_info {
 	enum cpu_exit reason;
 	u8 len;
 	u64 next_rip;
-	const char *mnemonic;	/* static string, NULL when no instruction is involved */
-	u8 bytes[15];		/* of the instruction */
-	struct cpu_event event; /* EXCEPTION: the event; else what was being delivered, if any */
+	const char *mnemonic; /* static string, NULL when no instruction is involved */
+	u8 bytes[15];	      /* of the instruction */
+	/*
+	 * What was on its way through the IDT when this happened, if anything. It isn't
+	 * delivered; to go on with it, give it to cpu_inject().
+	 */
+	struct cpu_event delivering;
+	struct cpu_event event; /* EXCEPTION: the exception, as cpu_inject() takes it */
 	/* NPF, EPT_*, BUS */
 	gva_t gva;
 	gpa_t gpa;

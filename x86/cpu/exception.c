@@ -241,7 +241,6 @@ EXEC(int)
 	/* INT3, INTO are exceptions to those who intercept them. */
 	if (insn->arg && (cpu->intercept.exceptions >> vector & 1)) {
 		cpu->exit.event = cpu->event;
-		cpu->exit.event.type = EVENT_EXCEPTION;
 		cpu->event.type = EVENT_NONE;
 		leave(cpu, EXIT_EXCEPTION);
 	}

@@ -193,6 +193,65 @@ TEST(fault_in_delivery, .what = "an intercepted fault in the delivery of another
 	EXPECT_EQ(cpu->rip, CODE + 5);
 }
 
+/* --- memory that is a device ------------------------------------------------------------- */
+
+CODE_BLOB(device, "	movl $0x50004, %esi\n"
+		  "	addl (%rsi), %ebx\n"
+		  "	lock xaddw %bx, 8(%rsi)\n"
+		  "	movl $0x7100, %edi\n"
+		  "	movsl\n"
+		  "	pushq (%rsi)\n"
+		  "	movl %ebx, 0x50ffe\n" /* two bytes of it are memory */
+		  "	hlt\n");
+
+/* Lets the guest run into the page that is missing, claims it. */
+static void expect_claim(struct box *b)
+{
+	EXPECT_EXIT(b, EXIT_EXCEPTION);
+	EXPECT_EQ(b->cpu.exit.event.cr2 / SZ_4K, 0x50);
+	EXPECT(cpu_claim_page(&b->cpu, b->cpu.exit.event.cr2));
+}
+
+static void expect_mmio(struct box *b, gva_t gva, unsigned int size, bool write, u64 value)
+{
+	EXPECT_EXIT(b, EXIT_MMIO);
+	EXPECT_EQ(b->cpu.exit.gva, gva);
+	EXPECT_EQ(b->cpu.exit.size, size);
+	EXPECT_EQ(b->cpu.exit.write, write);
+	if (write)
+		EXPECT_EQ(b->cpu.exit.value, value);
+	cpu_answer_mmio(&b->cpu, value);
+}
+
+TEST(mmio, .what = "accesses to a claimed page are asked for one by one, then it is over")
+{
+	struct box *b = BOX(device);
+
+	go_long(b);
+	*page_entry(b, TABLES, 0x50000) = 0;
+	b->cpu.intercept.exceptions = BIT(PF_VECTOR);
+	b->cpu.gpr[GPR_RBX] = 1;
+	expect_claim(b);
+	expect_mmio(b, 0x50004, 4, false, 0x10);
+	expect_claim(b); /* the next instruction, the page is nobody's again */
+	EXPECT_EQ(b->cpu.gpr[GPR_RBX], 0x11);
+	expect_mmio(b, 0x5000c, 2, false, 0x2000);
+	EXPECT_EQ(b->cpu.gpr[GPR_RBX], 0x11, "nothing has happened yet");
+	expect_mmio(b, 0x5000c, 2, true, 0x2011);
+	expect_claim(b);
+	EXPECT_EQ(b->cpu.gpr[GPR_RBX], 0x2000, "XADD's old value");
+	expect_mmio(b, 0x50004, 4, false, 0x12345678);
+	expect_claim(b);
+	EXPECT_EQ(memory(b, 0x7100, 4), 0x12345678, "MOVS");
+	expect_mmio(b, 0x50008, 8, false, 0x1122334455667788);
+	expect_claim(b);
+	EXPECT_EQ(memory(b, STACK - 8, 8), 0x1122334455667788, "PUSH");
+	expect_mmio(b, 0x50ffe, 1, true, 0x00);
+	expect_mmio(b, 0x50fff, 1, true, 0x20);
+	EXPECT_EXIT(b, EXIT_HLT);
+	EXPECT_EQ(memory(b, 0x51000, 2), 0);
+}
+
 /* --- self-modifying code, threads ----------------------------------------------------------- */
 
 CODE_BLOB(modify, "	movl $2, %ecx\n"

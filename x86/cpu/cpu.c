@@ -100,6 +100,8 @@ static bool take_fault(struct cpu *cpu)
 {
 	struct cpu_event fault = cpu->fault;
 
+	cpu->mmio.nr_pages = cpu->mmio.nr_answers = 0;
+
 	if (cpu->intercept.exceptions >> fault.vector & 1) {
 		cpu->exit.reason = EXIT_EXCEPTION;
 		cpu->exit.event = fault;
@@ -141,6 +143,7 @@ static void step(struct cpu *cpu)
 	cpu->insn = NULL;
 	insn = fetch(cpu);
 	cpu->insn = insn;
+	cpu->mmio.next = 0;
 	if (!insn->plain)
 		save(cpu, true);
 	if (__builtin_expect(!insn->exec, 0))
@@ -151,6 +154,7 @@ static void step(struct cpu *cpu)
 	cpu->rip = cpu->next_rip;
 	cpu->rflags &= ~FLAG_RF;
 	cpu->io_answered = false;
+	cpu->mmio.nr_pages = cpu->mmio.nr_answers = 0;
 	if (cpu->shadow)
 		cpu->shadow--;
 	if (__builtin_expect(trap, 0) && cpu->event.type == EVENT_NONE)
@@ -277,6 +281,7 @@ const char *cpu_exit_name(enum cpu_exit reason)
 		[EXIT_NPF] = "nested page fault",
 		[EXIT_EPT_VIOLATION] = "EPT violation",
 		[EXIT_EPT_MISCONFIG] = "EPT misconfiguration",
+		[EXIT_MMIO] = "MMIO",
 		[EXIT_BUS] = "bus error",
 		[EXIT_SHUTDOWN] = "shutdown",
 		[EXIT_UNIMPLEMENTED] = "unimplemented instruction",

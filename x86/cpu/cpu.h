@@ -126,6 +126,7 @@ enum cpu_exit {
 	EXIT_NPF,
 	EXIT_EPT_VIOLATION,
 	EXIT_EPT_MISCONFIG,
+	EXIT_MMIO,	   /* an access to a page of cpu_claim_page(): gva, size, write, value */
 	EXIT_BUS,	   /* an access to a physical address with nothing behind it */
 	EXIT_SHUTDOWN,	   /* triple fault */
 	EXIT_UNIMPLEMENTED /* an instruction, or a corner of one, that this CPU lacks */
@@ -192,6 +193,16 @@ struct cpu_intercepts {
 struct insn_cache;
 struct insn;
 
+/* Accesses to claimed pages that have been answered, in their order; ENTER has most. */
+#define CPU_MAX_MMIO 64
+
+struct cpu_mmio {
+	u64 page[2];
+	u8 nr_pages, nr_answers;
+	u8 next; /* the answer to the next access */
+	u64 answer[CPU_MAX_MMIO];
+};
+
 struct cpu_store {
 	u8 *host;
 	u8 size;
@@ -251,6 +262,7 @@ struct cpu {
 	/* From here on: cpu_run()'s own. */
 	bool io_answered;
 	u64 io_value;
+	struct cpu_mmio mmio;
 	struct cpu_event delivering;
 	struct cpu_event fault;
 	const struct insn *insn;
@@ -289,6 +301,20 @@ enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns);
  * cpu_run() executes the instruction with it.
  */
 void cpu_answer_io(struct cpu *cpu, u64 value);
+
+/*
+ * Has accesses to the linear page of @gva by the instruction at RIP answered by the
+ * owner, as a hypervisor does with memory that is a device: EXIT_MMIO for each, until
+ * the instruction is complete or faults, which ends the claim. Code and events are not
+ * affected. False: it has two such pages already. The page's translation isn't looked
+ * at; whether the guest may access it is for the owner to have checked.
+ */
+bool cpu_claim_page(struct cpu *cpu, gva_t gva);
+/*
+ * Answers EXIT_MMIO: @value is what a read gets (ignored for a write). The next
+ * cpu_run() executes the instruction again, with all answers so far.
+ */
+void cpu_answer_mmio(struct cpu *cpu, u64 value);
 
 /* Whether an external interrupt could be delivered now. */
 bool cpu_interruptible(const struct cpu *cpu);

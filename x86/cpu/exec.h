@@ -161,12 +161,6 @@ void sys_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value);
 u8 *code_host(struct cpu *cpu, gva_t gva, hpa_t *hpa);
 /* Host pointer to the byte at @gva after a translation for @kind. */
 u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind);
-/*
- * Host pointer for a locked operation on @size bytes of @op, checked for writing, or
- * NULL when they are not aligned: then no atomic operation of the host fits.
- */
-void *mem_lock(struct cpu *cpu, const struct insn *insn, const struct operand *op,
-	       unsigned int size);
 /* Carries out the stores that wait. */
 void commit_stores(struct cpu *cpu);
 /* Misaligned locked operations take turns. */

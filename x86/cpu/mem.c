@@ -159,6 +159,47 @@ u8 *code_host(struct cpu *cpu, gva_t gva, hpa_t *hpa)
 	return host_of(cpu, gva, ACCESS_EXEC, hpa);
 }
 
+bool cpu_claim_page(struct cpu *cpu, gva_t gva)
+{
+	struct cpu_mmio *m = &cpu->mmio;
+
+	if (m->nr_pages == ARRAY_LEN(m->page))
+		return false;
+	m->page[m->nr_pages++] = gva / SZ_4K;
+	return true;
+}
+
+void cpu_answer_mmio(struct cpu *cpu, u64 value)
+{
+	cpu->mmio.answer[cpu->mmio.nr_answers++] = value;
+}
+
+static bool claimed(const struct cpu *cpu, gva_t gva)
+{
+	const struct cpu_mmio *m = &cpu->mmio;
+
+	for (unsigned int i = 0; cpu->insn && i < m->nr_pages; i++)
+		if (m->page[i] == gva / SZ_4K)
+			return true;
+	return false;
+}
+
+/* An access to a claimed page: its answer, or the exit that asks for one. */
+static u64 mmio(struct cpu *cpu, gva_t gva, unsigned int size, bool write, u64 value)
+{
+	struct cpu_mmio *m = &cpu->mmio;
+
+	if (m->next < m->nr_answers)
+		return m->answer[m->next++] & size_mask(size);
+	if (m->nr_answers == CPU_MAX_MMIO)
+		unimplemented(cpu);
+	cpu->exit.gva = gva;
+	cpu->exit.size = size;
+	cpu->exit.write = write;
+	cpu->exit.value = value & size_mask(size);
+	leave(cpu, EXIT_MMIO);
+}
+
 static unsigned int bytes_in_page(gva_t gva)
 {
 	return SZ_4K - (gva & (SZ_4K - 1));
@@ -178,32 +219,31 @@ u64 lin_read(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kin
 	u8 *host;
 
 	if (first >= size) {
+		if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
+			return mmio(cpu, gva, size, false, 0);
 		host = lin_host(cpu, gva, kind);
 		value = load_host(host, size);
 		return cpu->nr_stores ? forward(cpu, host, size, value) : value;
 	}
+	/* In two pages: each byte for itself. */
 	value = 0;
-	for (unsigned int i = 0; i < size; i++) {
-		host = lin_host(cpu, next_page(cpu, gva, i), kind);
-		value |= forward(cpu, host, 1, load_host(host, 1)) << (8 * i);
-	}
+	for (unsigned int i = 0; i < size; i++)
+		value |= lin_read(cpu, next_page(cpu, gva, i), 1, kind) << (8 * i);
 	return value;
 }
 
 void lin_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
 {
 	unsigned int first = bytes_in_page(gva);
-	u8 *host = lin_host(cpu, gva, ACCESS_WRITE);
 
-	if (first >= size) {
-		queue_store(cpu, host, size, value);
-		return;
+	if (first < size) {
+		for (unsigned int i = 0; i < size; i++)
+			lin_write(cpu, next_page(cpu, gva, i), 1, value >> (8 * i));
+	} else if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva)) {
+		mmio(cpu, gva, size, true, value);
+	} else {
+		queue_store(cpu, lin_host(cpu, gva, ACCESS_WRITE), size, value);
 	}
-	for (unsigned int i = 0; i < first; i++)
-		queue_store(cpu, host + i, 1, value >> (8 * i));
-	host = lin_host(cpu, next_page(cpu, gva, first), ACCESS_WRITE);
-	for (unsigned int i = first; i < size; i++)
-		queue_store(cpu, host + i - first, 1, value >> (8 * i));
 }
 
 u64 sys_read(struct cpu *cpu, gva_t gva, unsigned int size)
@@ -302,17 +342,6 @@ void mem_write(struct cpu *cpu, unsigned int seg, u64 offset, unsigned int size,
 	lin_write(cpu, linear(cpu, seg, offset, size, ACCESS_WRITE), size, value);
 }
 
-void *mem_lock(struct cpu *cpu, const struct insn *insn, const struct operand *op,
-	       unsigned int size)
-{
-	u64 offset = effective(cpu, insn, op);
-	gva_t gva = linear(cpu, op->seg, offset, size, ACCESS_WRITE);
-
-	if (gva & (size - 1))
-		return NULL;
-	return lin_host(cpu, gva, ACCESS_WRITE);
-}
-
 static int split_busy;
 
 void split_lock(void)
@@ -368,47 +397,62 @@ static u64 change_atomic(struct cpu *cpu, void *host, unsigned int size, change_
 	return old;
 }
 
+/* Operand in two pages, or locked and not aligned: byte by byte. */
+static u64 change_bytes(struct cpu *cpu, const struct insn *insn, gva_t gva, change_fn change,
+			u64 src, unsigned int arg)
+{
+	unsigned int size = insn->op[0].size, first = bytes_in_page(gva);
+	u8 *at[8];
+	u64 old = 0, new;
+
+	/* All that can fault comes before the lock. CR2 is the first byte of a page. */
+	at[0] = lin_host(cpu, gva, ACCESS_WRITE);
+	for (unsigned int i = 1; i < size; i++)
+		at[i] = i == first ? lin_host(cpu, next_page(cpu, gva, i), ACCESS_WRITE)
+				   : at[i - 1] + 1;
+	if (insn->lock)
+		split_lock();
+	for (unsigned int i = 0; i < size; i++)
+		old |= load_host(at[i], 1) << (8 * i);
+	new = change(cpu, old, src, size, arg);
+	for (unsigned int i = 0; i < size; i++)
+		queue_store(cpu, at[i], 1, new >> (8 * i));
+	if (insn->lock) {
+		commit_stores(cpu);
+		split_unlock();
+	}
+	return old;
+}
+
 u64 op_change(struct cpu *cpu, const struct insn *insn, change_fn change, u64 src, unsigned int arg)
 {
 	const struct operand *op = &insn->op[0];
 	unsigned int size = op->size;
-	u64 old, new, offset;
+	u64 old;
 	gva_t gva;
-	void *host;
+	u8 *host;
 
 	if (op->kind != OPND_MEM) {
 		old = op_read(cpu, insn, 0);
 		op_write(cpu, insn, 0, change(cpu, old, src, size, arg));
 		return old;
 	}
-	if (insn->lock) {
-		host = mem_lock(cpu, insn, op, size);
-		if (host)
-			return change_atomic(cpu, host, size, change, src, arg);
-	}
-	offset = effective(cpu, insn, op);
-	gva = linear(cpu, op->seg, offset, size, ACCESS_WRITE);
 	/*
 	 * A read-modify-write is translated for writing alone, so that a fault says
 	 * so; what is readable follows from writable.
 	 */
-	if (!insn->lock && bytes_in_page(gva) >= size) {
-		host = lin_host(cpu, gva, ACCESS_WRITE);
-		old = load_host(host, size);
-		queue_store(cpu, host, size, change(cpu, old, src, size, arg));
+	gva = linear(cpu, op->seg, effective(cpu, insn, op), size, ACCESS_WRITE);
+	if (claimed(cpu, gva) || claimed(cpu, next_page(cpu, gva, size - 1))) {
+		old = lin_read(cpu, gva, size, ACCESS_WRITE);
+		lin_write(cpu, gva, size, change(cpu, old, src, size, arg));
 		return old;
 	}
-	lin_host(cpu, gva, ACCESS_WRITE);
-	if (bytes_in_page(gva) < size) /* CR2 is the first byte of the second page */
-		lin_host(cpu, next_page(cpu, gva, bytes_in_page(gva)), ACCESS_WRITE);
+	if (bytes_in_page(gva) < size || (insn->lock && (gva & (size - 1))))
+		return change_bytes(cpu, insn, gva, change, src, arg);
+	host = lin_host(cpu, gva, ACCESS_WRITE);
 	if (insn->lock)
-		split_lock();
-	old = lin_read(cpu, gva, size, ACCESS_WRITE);
-	new = change(cpu, old, src, size, arg);
-	lin_write(cpu, gva, size, new);
-	if (insn->lock) {
-		commit_stores(cpu);
-		split_unlock();
-	}
+		return change_atomic(cpu, host, size, change, src, arg);
+	old = load_host(host, size);
+	queue_store(cpu, host, size, change(cpu, old, src, size, arg));
 	return old;
 }

@@ -36,7 +36,6 @@ build|lib libc.a|libc6-dev|glibc-static
 build|hdr libelf.h|libelf-dev|elfutils-libelf-devel
 build|hdr zlib.h|zlib1g-dev|zlib-devel
 build|hdr Zydis/Zydis.h|libzydis-dev|zydis-devel
-build|hdr Zydis/Zydis.h|libzydis-dev|zydis-devel
 lab|cmd qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|cmd cpio|cpio|cpio
 lab|cmd xz|xz-utils|xz

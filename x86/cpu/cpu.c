@@ -249,7 +249,9 @@ bool cpu_init(struct cpu *cpu)
 	cpu->pat = 0x0007040600070406;
 	cpu->apic_base = 0xfee00900;
 	cpu->misc_enable = 1;
-	cpu->cr4_valid = 0x7ff7ff; /* up to PKE, less what is reserved */
+	/* VME to OSXMMEXCPT, and those by name */
+	cpu->cr4_valid = 0x7ff | CR4_UMIP | CR4_LA57 | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE |
+			 CR4_SMEP | CR4_SMAP | CR4_PKE;
 	cpu->efer_valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
 	cpu->xcr0_valid = 7;
 	cpu_sync(cpu);

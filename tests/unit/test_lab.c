@@ -337,6 +337,19 @@ TEST(command, .what = "QEMU gets the image, an archive with the plan, and parame
 	shell("grep -qx '%s' '%s/kvm.lab.npt=0/kernel'", FAKE_RELEASE, s.output);
 }
 
+TEST(comma, .what = "a comma of the configuration's is not one of QEMU's options")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	REQUIRE(have("cpio"), "(tools/setup.sh lab)");
+	stage_qemu(&s, "for a in \"$@\"; do case $a in file,*) echo \"# $a\";; esac; done\n"
+		       "echo '# @lab.hello 9.9.9-fake'\n" DONE(4));
+	p = MMURUN(&s, LAB(&s), "--config", "npt=1,tdp_mmu=0");
+	EXPECT_EQ(p.status, 4, "%s", p.text);
+	EXPECT_HAS(&p, "/kvm.lab.npt=1,,tdp_mmu=0/console.log\n");
+}
+
 TEST(interrupted, .what = "Ctrl-C in the lab: the sum of what ran, no QEMU left, 130")
 {
 	struct stage s = make_stage();

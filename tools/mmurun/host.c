@@ -167,8 +167,8 @@ enum exit_code host_run(struct run *run, char **reason)
 	char *log = format("%s/console.log", run->dir);
 	char *env_name = format("MMUSCOPE_ENV=%s", run->env->name);
 	/* a KVM that was probed and is whole needs no probing from within the cases */
-	char *env[] = {env_name, "MMUSCOPE_ENGINE=kvm", host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL,
-		       NULL};
+	char *env[] = {env_name, "MMUSCOPE_ENGINE=kvm",
+		       host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL, NULL};
 	char **argv = suite_argv(run->o, run->env->kind, suite, tests);
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int limit = patience(run->o);

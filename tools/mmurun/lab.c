@@ -55,6 +55,21 @@ static char *read_file(const char *path)
 	return access(path, R_OK) ? NULL : proc_output(cat);
 }
 
+/* In QEMU's options a comma ends a value: one that is part of it is written twice. */
+static char *option_value(const char *text)
+{
+	char *value = calloc(2, strlen(text) + 1), *to = value;
+
+	if (!value)
+		abort();
+	for (; *text; text++) {
+		if (*text == ',')
+			*to++ = ',';
+		*to++ = *text;
+	}
+	return value;
+}
+
 /*
  * One thread for all vCPUs: with one each, TCG before QEMU 8.1 may go on executing code that
  * another vCPU has just patched. KVM patches a scheduler path each time its first VM comes or
@@ -132,6 +147,7 @@ static char **qemu_argv(const struct run *run, const struct load_plan *plan, con
 	if (!copy)
 		abort();
 	memcpy(copy, argv, sizeof(argv));
+	free(dir);
 	return copy;
 }
 

@@ -78,20 +78,6 @@ static char *option_value(const char *text)
  */
 #define TCG "tcg,thread=single"
 
-/* @path as a value in one of QEMU's option lists, where a comma is written twice. */
-static char *option_value(const char *path)
-{
-	char *value = malloc(2 * strlen(path) + 1), *to = value;
-
-	for (; *path; path++) {
-		*to++ = *path;
-		if (*path == ',')
-			*to++ = ',';
-	}
-	*to = '\0';
-	return value;
-}
-
 static char **qemu_argv(const struct run *run, const struct load_plan *plan, const char *initrd)
 {
 	const char *program = getenv("MMUSCOPE_QEMU");

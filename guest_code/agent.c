@@ -7,11 +7,11 @@
 #include "guest_code/runtime.h"
 #include "guest_code/programs.h"
 
-#define SIZED_FN(name)                                                       \
-	extern char name##4[];                                               \
-	static void *name(u32 size)                                          \
-	{                                                                    \
-		return size == 4 ? (void *)name##4 : SIZED8(name, size);     \
+#define SIZED_FN(name)                                                   \
+	extern char name##4 [];                                          \
+	static void *name(u32 size)                                      \
+	{                                                                \
+		return size == 4 ? (void *)name##4 : SIZED8(name, size); \
 	}
 #ifdef __x86_64__
 #define SIZED8(name, size) ((size) == 8 ? (void *)name##8 : NULL)
@@ -91,7 +91,8 @@ static unsigned long call(unsigned long addr)
 		     :
 		     : "cx", "dx", "memory", "cc"
 #ifdef __x86_64__
-		     , "si", "di", "r8", "r9", "r10", "r11"
+		       ,
+		       "si", "di", "r8", "r9", "r10", "r11"
 #endif
 	);
 	return ret & 0xffffffff;
@@ -116,7 +117,7 @@ static void invpcid(const struct agent_op *op)
 {
 	struct {
 		u64 pcid, addr;
-	} desc = { op->value, op->addr };
+	} desc = {op->value, op->addr};
 	unsigned long type = op->arg;
 
 	asm volatile("invpcid %1, %0" : : "r"(type), "m"(desc) : "memory");

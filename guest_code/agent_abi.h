@@ -30,31 +30,31 @@
 enum agent_op_kind {
 	AGENT_NOP = 0,
 	/* one access each */
-	AGENT_READ = 1, /* value of [addr] */
-	AGENT_WRITE = 2, /* [addr] = value */
-	AGENT_EXEC = 3, /* call addr; value is what it returns in eax */
+	AGENT_READ = 1,	   /* value of [addr] */
+	AGENT_WRITE = 2,   /* [addr] = value */
+	AGENT_EXEC = 3,	   /* call addr; value is what it returns in eax */
 	AGENT_CMPXCHG = 4, /* lock cmpxchg [addr], arg -> value; value is the old one */
-	AGENT_OR = 5, /* lock or [addr], value */
-	AGENT_XADD = 6, /* lock xadd [addr], value; value is the old one */
+	AGENT_OR = 5,	   /* lock or [addr], value */
+	AGENT_XADD = 6,	   /* lock xadd [addr], value; value is the old one */
 	/* entries of live page tables */
-	AGENT_SET_PTE = 10, /* atomic store of value at addr, also 8 bytes in 32-bit modes */
-	AGENT_GET_PTE = 11, /* atomic load likewise */
-	AGENT_PT_SET = 12, /* entry of addr at level arg in the current tables = value */
-	AGENT_PT_GET = 13, /* that entry */
+	AGENT_SET_PTE = 10,   /* atomic store of value at addr, also 8 bytes in 32-bit modes */
+	AGENT_GET_PTE = 11,   /* atomic load likewise */
+	AGENT_PT_SET = 12,    /* entry of addr at level arg in the current tables = value */
+	AGENT_PT_GET = 13,    /* that entry */
 	AGENT_ARM_FIXUP = 14, /* at the next #PF store value at addr (size), IRET to retry */
 	/* system */
-	AGENT_INVLPG = 20, /* addr */
-	AGENT_INVPCID = 21, /* type arg, PCID value, addr */
+	AGENT_INVLPG = 20,   /* addr */
+	AGENT_INVPCID = 21,  /* type arg, PCID value, addr */
 	AGENT_WRITE_CR = 22, /* control register number addr = value */
-	AGENT_READ_CR = 23, /* control register number addr */
-	AGENT_WRMSR = 24, /* MSR addr = value */
-	AGENT_RDMSR = 25, /* MSR addr */
-	AGENT_WRPKRU = 26, /* value */
+	AGENT_READ_CR = 23,  /* control register number addr */
+	AGENT_WRMSR = 24,    /* MSR addr = value */
+	AGENT_RDMSR = 25,    /* MSR addr */
+	AGENT_WRPKRU = 26,   /* value */
 	AGENT_RDPKRU = 27,
 	AGENT_WBINVD = 28,
 	AGENT_LOAD_FS = 29, /* selector value: reads its descriptor, an implicit access */
 	/* many accesses: addr, addr + arg, … value times */
-	AGENT_TOUCH_READ = 30, /* value: sum; after a fault: how many went well */
+	AGENT_TOUCH_READ = 30,	/* value: sum; after a fault: how many went well */
 	AGENT_TOUCH_WRITE = 31, /* stores arg2, arg2 + 1, … */
 	AGENT_TOUCH_CHECK = 32, /* value: index of the first that is not arg2 + index, or count */
 	/* between vCPUs; bounded by arg tries (0: 100 million) */
@@ -65,10 +65,11 @@ enum agent_op_kind {
 	AGENT_SPIN_READ = 43,
 	/* until writing value to addr faults, or [arg2] (4 bytes) != 0 */
 	AGENT_SPIN_WRITE = 44,
-	AGENT_LOOP = 45, /* repeat the arg operations before this one, value times, while [addr] (4 bytes, 0: none) == 0 */
+	AGENT_LOOP =
+		45, /* repeat the arg operations before this one, value times, while [addr] (4 bytes, 0: none) == 0 */
 	/* with the host */
 	AGENT_OUT = 50, /* OUT to port addr, 4 bytes of value */
-	AGENT_IN = 51, /* IN from port addr, 4 bytes */
+	AGENT_IN = 51,	/* IN from port addr, 4 bytes */
 	AGENT_HLT = 52,
 	AGENT_SYNC = 53, /* exit to the host with value, then go on */
 	AGENT_RDTSC = 54,
@@ -81,7 +82,7 @@ enum agent_op_kind {
 #define AGENT_STOP BIT(2) /* if this operation does not end in AGENT_OK, end the batch */
 
 struct agent_op {
-	u16 kind; /* enum agent_op_kind */
+	u16 kind;  /* enum agent_op_kind */
 	u16 flags; /* AGENT_USER … */
 	u32 size;
 	u64 addr;
@@ -93,8 +94,8 @@ struct agent_op {
 enum agent_status {
 	AGENT_NOT_RUN = 0,
 	AGENT_OK = 1,
-	AGENT_FAULT = 2, /* vector, error, cr2 and rip tell which */
-	AGENT_BAD_OP = 3, /* unknown kind, or one that this mode does not have */
+	AGENT_FAULT = 2,     /* vector, error, cr2 and rip tell which */
+	AGENT_BAD_OP = 3,    /* unknown kind, or one that this mode does not have */
 	AGENT_TIMED_OUT = 4, /* a bounded wait ran out */
 };
 
@@ -102,8 +103,8 @@ struct agent_result {
 	u32 status; /* enum agent_status */
 	u32 vector;
 	u64 error; /* error code, 0 where the vector has none */
-	u64 cr2; /* #PF only */
-	u64 rip; /* of the faulting instruction */
+	u64 cr2;   /* #PF only */
+	u64 rip;   /* of the faulting instruction */
 	u64 value;
 };
 
@@ -117,8 +118,8 @@ struct agent_panic {
 struct agent_mailbox {
 	u64 magic;
 	u32 cpu;
-	u32 nr_ops; /* set by the host */
-	u32 nr_done; /* operations executed, also while the batch runs */
+	u32 nr_ops;	/* set by the host */
+	u32 nr_done;	/* operations executed, also while the batch runs */
 	u32 current_op; /* index of the operation being executed */
 	struct agent_panic panic;
 	struct agent_op ops[AGENT_BATCH];

@@ -36,7 +36,7 @@ static u32 probe(const struct agent_op *op, u64 *value)
 	static u64 word[4];
 	struct {
 		u64 pcid, addr;
-	} desc = { 0, 0 };
+	} desc = {0, 0};
 	unsigned long out = 0, count = 4;
 	void *to = word;
 

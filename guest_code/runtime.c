@@ -65,8 +65,8 @@ void runtime_init(u32 index)
 	struct guest_cpu *cpu = &cpus[index];
 	unsigned long tss = (unsigned long)cpu->tss;
 	unsigned long stack0 = (unsigned long)cpu_stacks[index] + STACK_SIZE / 2;
-	struct table_pointer gdtr = { sizeof(cpu->gdt) - 1, (unsigned long)cpu->gdt };
-	struct table_pointer idtr = { sizeof(idt) - 1, (unsigned long)idt };
+	struct table_pointer gdtr = {sizeof(cpu->gdt) - 1, (unsigned long)cpu->gdt};
+	struct table_pointer idtr = {sizeof(idt) - 1, (unsigned long)idt};
 	u64 tss_limit = sizeof(cpu->tss) - 1;
 	int i;
 
@@ -144,7 +144,7 @@ void trap_handler(struct trap_frame *frame)
 void enter_user(struct guest_cpu *cpu, void *code, unsigned long di, unsigned long si,
 		unsigned long cx, unsigned long dx)
 {
-	unsigned long regs[4] = { di, si, cx, dx };
+	unsigned long regs[4] = {di, si, cx, dx};
 	u8 *stack = user_stacks[cpu - cpus] + USER_STACK_SIZE - 16;
 
 	user_iret(code, stack, regs);

@@ -23,7 +23,7 @@
  * in the lower half (TSS RSP0), so that it can't overwrite the frames of the
  * code which entered ring 3. this_cpu() counts on size and alignment.
  */
-#define STACK_SIZE 16384
+#define STACK_SIZE	16384
 #define USER_STACK_SIZE 4096
 
 /* What the entry stubs push; entry.S knows this layout. */
@@ -61,9 +61,9 @@ struct guest_cpu {
 		bool armed;
 		u32 size;
 		u64 addr, value;
-	} fixup; /* AGENT_ARM_FIXUP */
+	} fixup;	       /* AGENT_ARM_FIXUP */
 	volatile u64 progress; /* accesses done by the running operation */
-	u64 user_value; /* rax when ring 3 came back */
+	u64 user_value;	       /* rax when ring 3 came back */
 };
 
 extern struct guest_cpu cpus[AGENT_MAX_CPUS];

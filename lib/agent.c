@@ -92,7 +92,7 @@ u64 guest_get_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level)
 
 void place_function(struct vm *vm, gpa_t gpa, u32 value)
 {
-	u8 code[6] = { 0xb8, value, value >> 8, value >> 16, value >> 24, 0xc3 };
+	u8 code[6] = {0xb8, value, value >> 8, value >> 16, value >> 24, 0xc3};
 
 	memcpy(vm_hva(vm, gpa), code, sizeof(code)); /* mov $value, %eax; ret */
 }
@@ -103,8 +103,8 @@ const char *pferr_text(u64 error, char *buf, size_t size)
 		u64 bit;
 		const char *name;
 	} bits[] = {
-		{ PFERR_P, "P" },	{ PFERR_W, "W" }, { PFERR_U, "U" },
-		{ PFERR_RSVD, "RSVD" }, { PFERR_F, "F" }, { PFERR_PK, "PK" },
+		{PFERR_P, "P"},	      {PFERR_W, "W"}, {PFERR_U, "U"},
+		{PFERR_RSVD, "RSVD"}, {PFERR_F, "F"}, {PFERR_PK, "PK"},
 	};
 	size_t i, n = 0;
 
@@ -128,8 +128,9 @@ const char *result_text(const struct agent_result *res, char *buf, size_t size)
 		break;
 	case AGENT_FAULT:
 		if (res->vector == PF_VECTOR)
-			snprintf(buf, size, "#PF, error %#lx (%s), cr2 %#lx, at rip %#lx", res->error,
-				 pferr_text(res->error, bits, sizeof(bits)), res->cr2, res->rip);
+			snprintf(buf, size, "#PF, error %#lx (%s), cr2 %#lx, at rip %#lx",
+				 res->error, pferr_text(res->error, bits, sizeof(bits)), res->cr2,
+				 res->rip);
 		else
 			snprintf(buf, size, "vector %u, error %#lx, at rip %#lx", res->vector,
 				 res->error, res->rip);
@@ -189,9 +190,11 @@ void expect_fault_at(const char *file, int line, const char *what, struct agent_
 {
 	char text[256];
 	va_list ap;
-	struct agent_result want = {
-		.status = AGENT_FAULT, .vector = vector, .error = error, .cr2 = cr2, .rip = res.rip
-	};
+	struct agent_result want = {.status = AGENT_FAULT,
+				    .vector = vector,
+				    .error = error,
+				    .cr2 = cr2,
+				    .rip = res.rip};
 
 	test_count_check_at(file, line);
 	if (res.status == AGENT_FAULT && res.vector == vector && res.error == error &&

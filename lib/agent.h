@@ -25,7 +25,7 @@
 void op_clear(struct vcpu *v);
 /* Appends an operation; its index in the batch. At most AGENT_BATCH. */
 u32 op_add_op(struct vcpu *v, struct agent_op op);
-#define op_add(v, ...) op_add_op(v, (struct agent_op){ __VA_ARGS__ })
+#define op_add(v, ...) op_add_op(v, (struct agent_op){__VA_ARGS__})
 /* The answer to operation @index of the last batch. */
 struct agent_result op_result(struct vcpu *v, u32 index);
 
@@ -37,27 +37,23 @@ void vcpu_join(struct vcpu *v);
 
 /* Runs one operation (discarding the batch) and returns its answer. */
 struct agent_result guest_op_op(struct vcpu *v, struct agent_op op);
-#define guest_op(v, ...) guest_op_op(v, (struct agent_op){ __VA_ARGS__ })
+#define guest_op(v, ...) guest_op_op(v, (struct agent_op){__VA_ARGS__})
 /* The same, failing the case unless the answer is AGENT_OK; the value. */
 u64 guest_do_op(struct vcpu *v, struct agent_op op, const char *file, int line);
-#define guest_do(v, ...) \
-	guest_do_op(v, (struct agent_op){ __VA_ARGS__ }, __FILE__, __LINE__)
+#define guest_do(v, ...) guest_do_op(v, (struct agent_op){__VA_ARGS__}, __FILE__, __LINE__)
 
-#define __guest_read(v, gva) guest_op(v, .kind = AGENT_READ, .addr = (gva))
-#define __guest_write(v, gva, val) \
-	guest_op(v, .kind = AGENT_WRITE, .addr = (gva), .value = (val))
-#define __guest_exec(v, gva) guest_op(v, .kind = AGENT_EXEC, .addr = (gva))
-#define guest_read(v, gva) guest_do(v, .kind = AGENT_READ, .addr = (gva))
+#define __guest_read(v, gva)	   guest_op(v, .kind = AGENT_READ, .addr = (gva))
+#define __guest_write(v, gva, val) guest_op(v, .kind = AGENT_WRITE, .addr = (gva), .value = (val))
+#define __guest_exec(v, gva)	   guest_op(v, .kind = AGENT_EXEC, .addr = (gva))
+#define guest_read(v, gva)	   guest_do(v, .kind = AGENT_READ, .addr = (gva))
 #define guest_write(v, gva, val) \
 	((void)guest_do(v, .kind = AGENT_WRITE, .addr = (gva), .value = (val)))
 #define guest_exec(v, gva) guest_do(v, .kind = AGENT_EXEC, .addr = (gva))
 /* The same from ring 3. */
-#define __user_read(v, gva) \
-	guest_op(v, .kind = AGENT_READ, .addr = (gva), .flags = AGENT_USER)
+#define __user_read(v, gva) guest_op(v, .kind = AGENT_READ, .addr = (gva), .flags = AGENT_USER)
 #define __user_write(v, gva, val) \
 	guest_op(v, .kind = AGENT_WRITE, .addr = (gva), .value = (val), .flags = AGENT_USER)
-#define __user_exec(v, gva) \
-	guest_op(v, .kind = AGENT_EXEC, .addr = (gva), .flags = AGENT_USER)
+#define __user_exec(v, gva) guest_op(v, .kind = AGENT_EXEC, .addr = (gva), .flags = AGENT_USER)
 
 #define guest_invlpg(v, gva) ((void)guest_do(v, .kind = AGENT_INVLPG, .addr = (gva)))
 #define guest_set_cr(v, nr, val) \
@@ -88,7 +84,7 @@ const char *result_text(const struct agent_result *res, char *buf, size_t size);
 /* "P|W|U" for an error code. */
 const char *pferr_text(u64 error, char *buf, size_t size);
 
-#define EXPECT_OK(res, ...)	     expect_ok_at(__FILE__, __LINE__, #res, res, " " __VA_ARGS__)
+#define EXPECT_OK(res, ...) expect_ok_at(__FILE__, __LINE__, #res, res, " " __VA_ARGS__)
 /* The value that the operation gave. */
 #define EXPECT_VALUE(res, want, ...) \
 	expect_value_at(__FILE__, __LINE__, #res, res, want, " " __VA_ARGS__)

@@ -121,8 +121,7 @@ void aspace_map(const struct aspace *as, gva_t gva, gpa_t gpa, u64 size, int lev
 			   page);
 	for (done = 0; done < size; done += page) {
 		aspace_make_tables(as, gva + done, level);
-		aspace_set_pte(as, gva + done, level,
-			       pte_make_leaf(m, gpa + done, level, bits));
+		aspace_set_pte(as, gva + done, level, pte_make_leaf(m, gpa + done, level, bits));
 	}
 }
 
@@ -159,7 +158,7 @@ static void fill_pdpt(const struct aspace *as)
 struct aspace aspace_create(struct vm *vm)
 {
 	const struct paging_mode *m = vm->mode;
-	struct aspace as = { .vm = vm, .mode = m };
+	struct aspace as = {.vm = vm, .mode = m};
 	u32 i, shared;
 
 	if (!m->levels)

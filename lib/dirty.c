@@ -13,7 +13,7 @@
 
 struct dirty_bitmap dirty_bitmap_alloc(const struct memslot *slot)
 {
-	struct dirty_bitmap b = { .pages = slot->size / SZ_4K };
+	struct dirty_bitmap b = {.pages = slot->size / SZ_4K};
 
 	b.bits = calloc((b.pages + 63) / 64, sizeof(u64));
 	return b;
@@ -51,7 +51,7 @@ u64 dirty_first(const struct dirty_bitmap *b)
 
 int __dirty_get(const struct memslot *slot, struct dirty_bitmap *b)
 {
-	struct kvm_dirty_log log = { .slot = slot->id, .dirty_bitmap = b->bits };
+	struct kvm_dirty_log log = {.slot = slot->id, .dirty_bitmap = b->bits};
 
 	return __kvm_ioctl(slot->vm->fd, KVM_GET_DIRTY_LOG, &log);
 }
@@ -151,7 +151,7 @@ u32 dirty_ring_collect(struct vcpu *v, struct dirty_entry *entries, u32 max)
 
 		if (!(__atomic_load_n(&g->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY))
 			break;
-		entries[n++] = (struct dirty_entry){ g->slot, g->offset };
+		entries[n++] = (struct dirty_entry){g->slot, g->offset};
 		__atomic_store_n(&g->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 		r->next++;
 	}

@@ -26,7 +26,7 @@ static int kvm_ioctl(int fd, unsigned long request, void *arg)
 }
 
 static const struct engine engines[] = {
-	{ "kvm", kvm_open, kvm_ioctl, mmap, close },
+	{"kvm", kvm_open, kvm_ioctl, mmap, close},
 };
 
 const struct engine *engine(void)
@@ -44,7 +44,7 @@ const struct engine *engine(void)
 
 bool engine_param(const char *name, char *value, size_t size)
 {
-	static const char *const modules[] = { "kvm_amd", "kvm_intel", "kvm" };
+	static const char *const modules[] = {"kvm_amd", "kvm_intel", "kvm"};
 	char path[256];
 	size_t i;
 	FILE *f;
@@ -79,7 +79,8 @@ unsigned int mmu_kind(void)
 {
 	char value[32];
 
-	if (!engine_param("npt", value, sizeof(value)) && !engine_param("ept", value, sizeof(value)))
+	if (!engine_param("npt", value, sizeof(value)) &&
+	    !engine_param("ept", value, sizeof(value)))
 		return 0;
 	if (!strchr("Yy1", value[0]))
 		return MMU_SHADOW;

@@ -14,8 +14,8 @@
 
 extern const u8 agent64_start[], agent64_end[], agent32_start[], agent32_end[];
 
-const struct image agent_image64 = { agent64_start, 0, "agent64.elf" };
-const struct image agent_image32 = { agent32_start, 0, "agent32.elf" };
+const struct image agent_image64 = {agent64_start, 0, "agent64.elf"};
+const struct image agent_image32 = {agent32_start, 0, "agent32.elf"};
 
 static size_t image_size(const struct image *image)
 {
@@ -81,11 +81,13 @@ static const char *check_segments(const struct image *image, Elf *elf, const GEl
 			return refuse("%s: segment %zu: %lu bytes of file in %lu of memory",
 				      image->name, i, a.p_filesz, a.p_memsz);
 		if (a.p_offset > size || a.p_filesz > size - a.p_offset)
-			return refuse("%s: truncated file: segment %zu ends at %#lx, the file at %#zx",
-				      image->name, i, a.p_offset + a.p_filesz, size);
+			return refuse(
+				"%s: truncated file: segment %zu ends at %#lx, the file at %#zx",
+				image->name, i, a.p_offset + a.p_filesz, size);
 		if (a.p_paddr > mem_size || a.p_memsz > mem_size - a.p_paddr)
-			return refuse("%s: segment %zu outside memory: %#lx + %#lx, memory ends at %#lx",
-				      image->name, i, a.p_paddr, a.p_memsz, mem_size);
+			return refuse(
+				"%s: segment %zu outside memory: %#lx + %#lx, memory ends at %#lx",
+				image->name, i, a.p_paddr, a.p_memsz, mem_size);
 		if ((a.p_flags & PF_X) && eh->e_entry >= a.p_vaddr &&
 		    eh->e_entry - a.p_vaddr < a.p_memsz)
 			entry_found = true;
@@ -93,9 +95,10 @@ static const char *check_segments(const struct image *image, Elf *elf, const GEl
 			if (!gelf_getphdr(elf, j, &b) || b.p_type != PT_LOAD || !b.p_memsz)
 				continue;
 			if (a.p_paddr < b.p_paddr + b.p_memsz && b.p_paddr < a.p_paddr + a.p_memsz)
-				return refuse("%s: overlapping segments %zu (%#lx + %#lx) and %zu (%#lx + %#lx)",
-					      image->name, j, b.p_paddr, b.p_memsz, i, a.p_paddr,
-					      a.p_memsz);
+				return refuse(
+					"%s: overlapping segments %zu (%#lx + %#lx) and %zu (%#lx + %#lx)",
+					image->name, j, b.p_paddr, b.p_memsz, i, a.p_paddr,
+					a.p_memsz);
 		}
 	}
 	if (!any)
@@ -177,7 +180,7 @@ static bool match_name(const GElf_Sym *sym, const char *name, void *arg)
 
 bool image_symbol(const struct image *image, const char *name, u64 *value)
 {
-	struct lookup l = { .name = name };
+	struct lookup l = {.name = name};
 
 	if (!for_each_symbol(image, match_name, &l))
 		return false;
@@ -201,7 +204,7 @@ static bool match_addr(const GElf_Sym *sym, const char *name, void *arg)
 
 const char *image_symbolise(const struct image *image, u64 addr, char *buf, size_t size)
 {
-	struct lookup l = { .addr = addr, .buf = buf, .size = size };
+	struct lookup l = {.addr = addr, .buf = buf, .size = size};
 	u64 end = 0;
 
 	snprintf(buf, size, "?");

@@ -25,13 +25,13 @@ static const struct {
 	u64 page_size;
 	bool shared, file, hugetlb;
 } backings[] = {
-	[MEM_ANON] = { "anonymous", SZ_4K, false, false, false },
-	[MEM_THP] = { "transparent huge pages", SZ_2M, false, false, false },
-	[MEM_HUGETLB_2M] = { "hugetlb 2 MiB", SZ_2M, false, false, true },
-	[MEM_HUGETLB_1G] = { "hugetlb 1 GiB", SZ_1G, false, false, true },
-	[MEM_MEMFD] = { "memfd", SZ_4K, true, true, false },
-	[MEM_MEMFD_2M] = { "memfd hugetlb 2 MiB", SZ_2M, true, true, true },
-	[MEM_SHARED] = { "shared anonymous", SZ_4K, true, false, false },
+	[MEM_ANON] = {"anonymous", SZ_4K, false, false, false},
+	[MEM_THP] = {"transparent huge pages", SZ_2M, false, false, false},
+	[MEM_HUGETLB_2M] = {"hugetlb 2 MiB", SZ_2M, false, false, true},
+	[MEM_HUGETLB_1G] = {"hugetlb 1 GiB", SZ_1G, false, false, true},
+	[MEM_MEMFD] = {"memfd", SZ_4K, true, true, false},
+	[MEM_MEMFD_2M] = {"memfd hugetlb 2 MiB", SZ_2M, true, true, true},
+	[MEM_SHARED] = {"shared anonymous", SZ_4K, true, false, false},
 };
 
 const char *mem_backing_name(enum mem_backing backing)
@@ -73,7 +73,7 @@ static void require_thp(void)
 
 struct memory memory_alloc(u64 size, enum mem_backing backing)
 {
-	struct memory m = { .backing = backing, .page_size = backings[backing].page_size, .fd = -1 };
+	struct memory m = {.backing = backing, .page_size = backings[backing].page_size, .fd = -1};
 	u64 align = m.page_size > SZ_2M ? m.page_size : SZ_2M;
 	int flags = MAP_FIXED | (backings[backing].shared ? MAP_SHARED : MAP_PRIVATE);
 	int huge = 0;
@@ -96,8 +96,9 @@ struct memory memory_alloc(u64 size, enum mem_backing backing)
 		flags |= MAP_NORESERVE;
 	m.hva = mmap(reserve(m.size, align), m.size, PROT_READ | PROT_WRITE, flags, m.fd, 0);
 	if (m.hva == MAP_FAILED)
-		test_skip("guest memory of %s: %lu bytes: %s (see /sys/kernel/mm/hugepages/*/nr_hugepages)",
-			  backings[backing].name, m.size, strerror(errno));
+		test_skip(
+			"guest memory of %s: %lu bytes: %s (see /sys/kernel/mm/hugepages/*/nr_hugepages)",
+			backings[backing].name, m.size, strerror(errno));
 	if (backing == MEM_THP)
 		memory_madvise(&m, 0, m.size, MADV_HUGEPAGE);
 	else if (!backings[backing].hugetlb)

@@ -10,18 +10,18 @@
 
 enum mem_backing {
 	MEM_ANON, /* private anonymous, 4 KiB pages only (MADV_NOHUGEPAGE) */
-	MEM_THP, /* private anonymous, 2 MiB pages where the kernel finds some (MADV_HUGEPAGE) */
+	MEM_THP,  /* private anonymous, 2 MiB pages where the kernel finds some (MADV_HUGEPAGE) */
 	MEM_HUGETLB_2M, /* private hugetlbfs; skips where the pool has too few pages */
 	MEM_HUGETLB_1G,
-	MEM_MEMFD, /* shared file mapping of a memfd, 4 KiB pages */
+	MEM_MEMFD,    /* shared file mapping of a memfd, 4 KiB pages */
 	MEM_MEMFD_2M, /* shared, hugetlbfs */
-	MEM_SHARED, /* shared anonymous */
+	MEM_SHARED,   /* shared anonymous */
 };
 
 struct memory {
 	void *hva;
 	u64 size; /* bytes */
-	int fd; /* of a memfd, else -1 */
+	int fd;	  /* of a memfd, else -1 */
 	enum mem_backing backing;
 	u64 page_size; /* what backs it at best: SZ_4K, SZ_2M or SZ_1G */
 };

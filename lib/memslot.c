@@ -26,8 +26,8 @@ static void set_region(struct memslot *s)
 	int ret = __vm_set_region(s->vm, s->id, s->flags, s->gpa, s->size, s->hva);
 
 	if (ret)
-		test_fail("KVM_SET_USER_MEMORY_REGION slot %u flags %#x gpa %#lx size %#lx: %s", s->id,
-			  s->flags, s->gpa, s->size, strerror(-ret));
+		test_fail("KVM_SET_USER_MEMORY_REGION slot %u flags %#x gpa %#lx size %#lx: %s",
+			  s->id, s->flags, s->gpa, s->size, strerror(-ret));
 }
 
 static struct memslot *free_slot(struct vm *vm, u32 id)
@@ -51,8 +51,7 @@ struct memslot *slot_add_hva(struct vm *vm, u32 id, gpa_t gpa, u64 size, void *h
 	struct memslot *s = free_slot(vm, id);
 
 	*s = (struct memslot){
-		.vm = vm, .id = id, .flags = flags, .gpa = gpa, .size = size, .hva = hva
-	};
+		.vm = vm, .id = id, .flags = flags, .gpa = gpa, .size = size, .hva = hva};
 	s->mem.fd = -1;
 	set_region(s);
 	return s;

@@ -21,9 +21,12 @@
 #include "test.h"
 
 static const char *const insn_names[PROBE_COUNT] = {
-	[PROBE_INT] = "INT n",		     [PROBE_INT3] = "INT3",
-	[PROBE_POPCNT] = "POPCNT",	     [PROBE_STAC] = "STAC/CLAC",
-	[PROBE_CMPXCHG8B] = "LOCK CMPXCHG8B", [PROBE_REP_STOS] = "REP STOS",
+	[PROBE_INT] = "INT n",
+	[PROBE_INT3] = "INT3",
+	[PROBE_POPCNT] = "POPCNT",
+	[PROBE_STAC] = "STAC/CLAC",
+	[PROBE_CMPXCHG8B] = "LOCK CMPXCHG8B",
+	[PROBE_REP_STOS] = "REP STOS",
 	[PROBE_INVPCID] = "INVPCID",
 };
 
@@ -35,7 +38,11 @@ struct findings {
 };
 
 /* How a probe guest ended. */
-enum ending { ENDED_WELL, ENDED_BADLY, CANNOT_EXECUTE };
+enum ending {
+	ENDED_WELL,
+	ENDED_BADLY,
+	CANNOT_EXECUTE
+};
 
 static struct findings *found;
 
@@ -62,9 +69,9 @@ static enum ending try_op(const struct paging_mode *mode, struct agent_op op, bo
 		vm = vm_create(mode, .mem_size = VM_NO_MEM, .run_seconds = 5);
 		vm->vcpu[0]->other_exit = give_up;
 		res = guest_op_op(vm->vcpu[0], op);
-		_exit(res.status == AGENT_BAD_OP || (want_ok && res.status != AGENT_OK) ?
-			      ENDED_BADLY :
-			      ENDED_WELL);
+		_exit(res.status == AGENT_BAD_OP || (want_ok && res.status != AGENT_OK)
+			      ? ENDED_BADLY
+			      : ENDED_WELL);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return ENDED_BADLY;
@@ -76,16 +83,16 @@ static void probe_guest(void)
 	u32 i;
 
 	const struct paging_mode *la48 = paging_mode(PM_LA48);
-	const struct agent_op read = { .kind = AGENT_READ, .addr = VM_TABLES_GPA };
-	const struct agent_op fault = { .kind = AGENT_READ, .addr = 0 };
-	const struct agent_op user = { .kind = AGENT_READ, .addr = 0, .flags = AGENT_USER };
+	const struct agent_op read = {.kind = AGENT_READ, .addr = VM_TABLES_GPA};
+	const struct agent_op fault = {.kind = AGENT_READ, .addr = 0};
+	const struct agent_op user = {.kind = AGENT_READ, .addr = 0, .flags = AGENT_USER};
 	bool all = true;
 
 	found->usable = try_op(la48, read, true) == ENDED_WELL &&
 			try_op(la48, fault, false) == ENDED_WELL &&
 			try_op(la48, user, false) == ENDED_WELL;
 	for (i = 0; found->usable && i < PROBE_COUNT; i++) {
-		struct agent_op insn = { .kind = AGENT_CALL, .addr = PROGRAM_PROBE, .value = i };
+		struct agent_op insn = {.kind = AGENT_CALL, .addr = PROGRAM_PROBE, .value = i};
 
 		found->failed[i] = try_op(la48, insn, false) == CANNOT_EXECUTE;
 		all &= !found->failed[i];
@@ -151,7 +158,8 @@ static void do_probe(struct kvm_probe *p)
 			continue;
 		p->full = false;
 		n += snprintf(p->reason + n, n < sizeof(p->reason) ? sizeof(p->reason) - n : 0,
-			      "%s%s", n ? ", " : "partial KVM, guests can't execute ", insn_names[i]);
+			      "%s%s", n ? ", " : "partial KVM, guests can't execute ",
+			      insn_names[i]);
 	}
 	for (i = 0; p->usable && i < PM_COUNT; i++)
 		if (!(p->modes & MODE(i)) && n < sizeof(p->reason))

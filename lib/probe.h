@@ -11,12 +11,12 @@
 #include <stdbool.h>
 
 struct kvm_probe {
-	bool present; /* the device is there */
-	bool permitted; /* and may be opened */
-	bool usable; /* a guest ran, page faults and ring 3 included */
-	bool full; /* and every instruction that the probe guest tries could be executed */
+	bool present;	    /* the device is there */
+	bool permitted;	    /* and may be opened */
+	bool usable;	    /* a guest ran, page faults and ring 3 included */
+	bool full;	    /* and every instruction that the probe guest tries could be executed */
 	unsigned int modes; /* MODE() mask: paging modes whose guests start; all when full */
-	char reason[256]; /* what is wrong, if anything; one line */
+	char reason[256];   /* what is wrong, if anything; one line */
 };
 
 /*

@@ -14,8 +14,8 @@
 
 const char *exit_reason_name(u64 reason)
 {
-#define NAME(x)   \
-	case x:   \
+#define NAME(x) \
+	case x: \
 		return #x
 	switch (reason) {
 		NAME(KVM_EXIT_UNKNOWN);
@@ -92,8 +92,9 @@ static void report_op(struct vcpu *v)
 		return;
 	}
 	op = &mb->ops[mb->current_op];
-	test_diag("  agent: %u of %u operations done; at kind %u flags %#x addr %#lx value %#lx arg %#lx",
-		  mb->nr_done, mb->nr_ops, op->kind, op->flags, op->addr, op->value, op->arg);
+	test_diag(
+		"  agent: %u of %u operations done; at kind %u flags %#x addr %#lx value %#lx arg %#lx",
+		mb->nr_done, mb->nr_ops, op->kind, op->flags, op->addr, op->value, op->arg);
 }
 
 static bool accesses(u16 kind)
@@ -134,8 +135,8 @@ static void report_vcpu(struct vcpu *v)
 		  image_symbolise(v->vm->image, r.rip, where, sizeof(where)), r.rsp, r.rflags);
 	test_diag("  rax %#llx rbx %#llx rcx %#llx rdx %#llx rsi %#llx rdi %#llx rbp %#llx", r.rax,
 		  r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp);
-	test_diag("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx efer %#llx cpl %u", s.cr0, s.cr2, s.cr3,
-		  s.cr4, s.efer, s.cs.selector & 3);
+	test_diag("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx efer %#llx cpl %u", s.cr0, s.cr2,
+		  s.cr3, s.cr4, s.efer, s.cs.selector & 3);
 	report_op(v);
 	if (s.cr0 & CR0_PG)
 		report_walk(v->vm, sregs_mode(&s), s.cr3, interesting_address(v, &s));

@@ -33,9 +33,9 @@ static int read_stat(int fd, const char *name, u64 *value)
 		if (strncmp(desc->name, name, header.name_size))
 			continue;
 		ret = pread(fd, value, sizeof(*value), header.data_offset + desc->offset) ==
-				      sizeof(*value) ?
-			      0 :
-			      -EIO;
+				      sizeof(*value)
+			      ? 0
+			      : -EIO;
 		break;
 	}
 	free(desc);

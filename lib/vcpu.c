@@ -62,8 +62,8 @@ static void on_case_timeout(int sig)
 
 void vm_register(struct vm *vm)
 {
-	struct sigaction stall = { .sa_sigaction = on_stall, .sa_flags = SA_SIGINFO };
-	struct sigaction timeout = { .sa_handler = on_case_timeout };
+	struct sigaction stall = {.sa_sigaction = on_stall, .sa_flags = SA_SIGINFO};
+	struct sigaction timeout = {.sa_handler = on_case_timeout};
 	size_t i;
 
 	sigaction(STALL_SIGNAL, &stall, NULL);
@@ -95,9 +95,8 @@ void vcpu_drop_timer(struct vcpu *v)
 static void arm_timer(struct vcpu *v)
 {
 	pid_t tid = syscall(SYS_gettid);
-	struct itimerspec when = { .it_value.tv_sec = v->vm->config.run_seconds ?
-							      v->vm->config.run_seconds :
-							      15 };
+	struct itimerspec when = {
+		.it_value.tv_sec = v->vm->config.run_seconds ? v->vm->config.run_seconds : 15};
 
 	if (v->timer_made && v->timer_tid != tid)
 		vcpu_drop_timer(v);
@@ -119,7 +118,7 @@ static void arm_timer(struct vcpu *v)
 
 static void disarm_timer(struct vcpu *v)
 {
-	struct itimerspec never = { 0 };
+	struct itimerspec never = {0};
 
 	timer_settime(v->timer, 0, &never, NULL);
 }
@@ -254,9 +253,10 @@ void vcpu_exec(struct vcpu *v)
 		ret = __vcpu_run(v);
 		if (v->stalled) {
 			disarm_timer(v);
-			test_fail("vCPU %u did not come back: operation %u of %u was running after %u s",
-				  v->id, v->mailbox->current_op, v->mailbox->nr_ops,
-				  (u32)(time(NULL) - started));
+			test_fail(
+				"vCPU %u did not come back: operation %u of %u was running after %u s",
+				v->id, v->mailbox->current_op, v->mailbox->nr_ops,
+				(u32)(time(NULL) - started));
 		}
 		if (ret == -EINTR || ret == -EAGAIN)
 			continue;

@@ -17,19 +17,19 @@
 #include "vm.h"
 #include "vm_internal.h"
 
-const struct cpu_feature CPU_PGE = { 1, 0, 3, 13, "PGE" };
-const struct cpu_feature CPU_PCID = { 1, 0, 2, 17, "PCID" };
-const struct cpu_feature CPU_INVPCID = { 7, 0, 1, 10, "INVPCID" };
-const struct cpu_feature CPU_SMEP = { 7, 0, 1, 7, "SMEP" };
-const struct cpu_feature CPU_SMAP = { 7, 0, 1, 20, "SMAP" };
-const struct cpu_feature CPU_PKU = { 7, 0, 2, 3, "PKU" };
-const struct cpu_feature CPU_LA57 = { 7, 0, 2, 16, "LA57" };
-const struct cpu_feature CPU_NX = { 0x80000001, 0, 3, 20, "NX" };
-const struct cpu_feature CPU_GBPAGES = { 0x80000001, 0, 3, 26, "1 GiB pages" };
-const struct cpu_feature CPU_PSE36 = { 1, 0, 3, 17, "PSE-36" };
-const struct cpu_feature CPU_SVM = { 0x80000001, 0, 2, 2, "SVM" };
-const struct cpu_feature CPU_VMX = { 1, 0, 2, 5, "VMX" };
-const struct cpu_feature CPU_POPCNT = { 1, 0, 2, 23, "POPCNT" };
+const struct cpu_feature CPU_PGE = {1, 0, 3, 13, "PGE"};
+const struct cpu_feature CPU_PCID = {1, 0, 2, 17, "PCID"};
+const struct cpu_feature CPU_INVPCID = {7, 0, 1, 10, "INVPCID"};
+const struct cpu_feature CPU_SMEP = {7, 0, 1, 7, "SMEP"};
+const struct cpu_feature CPU_SMAP = {7, 0, 1, 20, "SMAP"};
+const struct cpu_feature CPU_PKU = {7, 0, 2, 3, "PKU"};
+const struct cpu_feature CPU_LA57 = {7, 0, 2, 16, "LA57"};
+const struct cpu_feature CPU_NX = {0x80000001, 0, 3, 20, "NX"};
+const struct cpu_feature CPU_GBPAGES = {0x80000001, 0, 3, 26, "1 GiB pages"};
+const struct cpu_feature CPU_PSE36 = {1, 0, 3, 17, "PSE-36"};
+const struct cpu_feature CPU_SVM = {0x80000001, 0, 2, 2, "SVM"};
+const struct cpu_feature CPU_VMX = {1, 0, 2, 5, "VMX"};
+const struct cpu_feature CPU_POPCNT = {1, 0, 2, 23, "POPCNT"};
 
 #define MAX_CPUID 256
 
@@ -79,7 +79,7 @@ int require_cap_at(struct vm *vm, long cap, const char *name)
 
 void vm_enable_cap(struct vm *vm, u32 cap, u64 arg0)
 {
-	struct kvm_enable_cap enable = { .cap = cap, .args = { arg0 } };
+	struct kvm_enable_cap enable = {.cap = cap, .args = {arg0}};
 
 	vm_ioctl(vm, KVM_ENABLE_CAP, &enable);
 }
@@ -92,8 +92,8 @@ static struct kvm_cpuid2 *supported_cpuid(void)
 		return cpuid;
 	cpuid = calloc(1, sizeof(*cpuid) + MAX_CPUID * sizeof(cpuid->entries[0]));
 	cpuid->nent = MAX_CPUID;
-	kvm_ioctl_at(kvm_open_or_skip(), KVM_GET_SUPPORTED_CPUID, cpuid,
-		     "KVM_GET_SUPPORTED_CPUID", __FILE__, __LINE__);
+	kvm_ioctl_at(kvm_open_or_skip(), KVM_GET_SUPPORTED_CPUID, cpuid, "KVM_GET_SUPPORTED_CPUID",
+		     __FILE__, __LINE__);
 	return cpuid;
 }
 
@@ -160,7 +160,7 @@ static void set_start_state(struct vcpu *v)
 {
 	const struct paging_mode *m = v->vm->mode;
 	struct kvm_sregs s = vcpu_sregs(v);
-	struct kvm_regs r = { .rflags = RFLAGS_FIXED, .rip = v->vm->entry, .rdi = v->id };
+	struct kvm_regs r = {.rflags = RFLAGS_FIXED, .rip = v->vm->entry, .rdi = v->id};
 	u64 stacks = 0;
 	int ret;
 

@@ -39,7 +39,7 @@ struct vm;
 
 struct memslot {
 	struct vm *vm;
-	u32 id; /* slot number in bits 15:0, address space (1: SMM) in 31:16 */
+	u32 id;	   /* slot number in bits 15:0, address space (1: SMM) in 31:16 */
 	u32 flags; /* KVM_MEM_* */
 	gpa_t gpa;
 	u64 size; /* bytes; 0: no such slot */
@@ -64,7 +64,7 @@ struct vcpu {
 	 * run again (false: the exit fails the case).
 	 */
 	bool (*other_exit)(struct vcpu *v, struct kvm_run *run, void *arg);
-	void *arg; /* for the three above */
+	void *arg;	       /* for the three above */
 	u64 mmio_exits, exits; /* counted since creation */
 
 	/* lib's own */
@@ -87,17 +87,17 @@ struct aspace {
 
 struct vm_config {
 	const struct paging_mode *mode; /* required */
-	u32 nr_vcpus; /* 0: one */
-	bool no_vcpus; /* none at all */
-	u64 mem_size; /* bytes of slot 1; 0: 16 MiB; VM_NO_MEM: none */
-	gpa_t mem_gpa; /* 0: VM_MEM_GPA */
+	u32 nr_vcpus;			/* 0: one */
+	bool no_vcpus;			/* none at all */
+	u64 mem_size;			/* bytes of slot 1; 0: 16 MiB; VM_NO_MEM: none */
+	gpa_t mem_gpa;			/* 0: VM_MEM_GPA */
 	enum mem_backing backing;
-	u32 mem_flags; /* KVM_MEM_LOG_DIRTY_PAGES … for slot 1 */
-	u32 maxphyaddr; /* CPUID 0x80000008 EAX[7:0]; 0: as supported */
-	u64 cr4; /* bits to have set in addition from the start */
-	bool irqchip; /* in-kernel irqchip */
+	u32 mem_flags;		/* KVM_MEM_LOG_DIRTY_PAGES … for slot 1 */
+	u32 maxphyaddr;		/* CPUID 0x80000008 EAX[7:0]; 0: as supported */
+	u64 cr4;		/* bits to have set in addition from the start */
+	bool irqchip;		/* in-kernel irqchip */
 	u32 dirty_ring_entries; /* per vCPU; 0: no dirty ring */
-	u32 run_seconds; /* a batch that runs longer is a stalled vCPU; 0: 15 */
+	u32 run_seconds;	/* a batch that runs longer is a stalled vCPU; 0: 15 */
 	/* Called between KVM_CREATE_VM and anything else, to enable capabilities. */
 	void (*early)(struct vm *vm);
 	/* Called with the CPUID that a vCPU will get, to edit it. */
@@ -110,24 +110,23 @@ struct vm {
 	const struct paging_mode *mode;
 	const struct image *image;
 	struct memslot slots[VM_MAX_SLOTS];
-	struct memslot *system; /* slot 0 */
-	struct memslot *mem; /* slot 1, or NULL */
+	struct memslot *system;		 /* slot 0 */
+	struct memslot *mem;		 /* slot 1, or NULL */
 	struct vcpu *vcpu[VM_MAX_VCPUS]; /* nr_vcpus of them, from 0 */
 	u32 nr_vcpus;
-	struct aspace as; /* the address space that vCPUs start in */
-	gpa_t next_table; /* bump allocator of page tables */
-	gpa_t system_table; /* what maps slot 0 in every address space */
-	u64 entry; /* guest_entry */
+	struct aspace as;	  /* the address space that vCPUs start in */
+	gpa_t next_table;	  /* bump allocator of page tables */
+	gpa_t system_table;	  /* what maps slot 0 in every address space */
+	u64 entry;		  /* guest_entry */
 	u64 user_start, user_end; /* the image's ring 3 pages */
-	gva_t test_gva; /* start of linear addresses for the test's own mappings */
+	gva_t test_gva;		  /* start of linear addresses for the test's own mappings */
 };
 
 /*
  * vm_create(mode, .nr_vcpus = 2, .backing = MEM_THP, …): a VM whose vCPUs stand
  * at the agent's entry in @mode. Skips where KVM or the mode is not there.
  */
-#define vm_create(mode_, ...) \
-	vm_create_with(&(struct vm_config){ .mode = (mode_), ##__VA_ARGS__ })
+#define vm_create(mode_, ...) vm_create_with(&(struct vm_config){.mode = (mode_), ##__VA_ARGS__})
 struct vm *vm_create_with(const struct vm_config *config);
 void vm_destroy(struct vm *vm);
 
@@ -161,7 +160,7 @@ u32 cpu_maxphyaddr(void);
 
 /* -errno or the result. */
 int __kvm_ioctl(int fd, unsigned long request, void *arg);
-#define vm_ioctl(vm, req, arg)	 kvm_ioctl_at((vm)->fd, req, arg, #req, __FILE__, __LINE__)
+#define vm_ioctl(vm, req, arg)	kvm_ioctl_at((vm)->fd, req, arg, #req, __FILE__, __LINE__)
 #define vcpu_ioctl(v, req, arg) kvm_ioctl_at((v)->fd, req, arg, #req, __FILE__, __LINE__)
 int kvm_ioctl_at(int fd, unsigned long request, void *arg, const char *name, const char *file,
 		 int line);

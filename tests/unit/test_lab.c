@@ -331,6 +331,7 @@ TEST(command, .what = "QEMU gets the image, an archive with the plan, and parame
 	EXPECT_LINE(&p, "  # plan module kvm_amd.ko npt=0");
 	EXPECT_LINE(&p, "  # plan env MMUSCOPE_ENV=kvm.lab.npt=0");
 	EXPECT_LINE(&p, "  # plan env MMUSCOPE_KMSG=1");
+	EXPECT_LINE(&p, "  # plan env MMUSCOPE_STRICT=1");
 	EXPECT_LINE(&p, "  # plan arg /mmuscope/mmusuite");
 	EXPECT_LINE(&p, "  # plan arg mmu/*");
 	shell("grep -q -- \"'-kernel' '%s'\" '%s/kvm.lab.npt=0/command'", s.image, s.output);

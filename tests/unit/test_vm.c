@@ -17,8 +17,7 @@ static void require_guests(void)
 
 static struct program run_fixture(const char *name, const char *timeout)
 {
-	const char *argv[] = { program_path("fixtures/vm"), "--timeout", timeout, name,
-				     NULL };
+	const char *argv[] = {program_path("fixtures/vm"), "--timeout", timeout, name, NULL};
 	struct program p;
 
 	require_guests();
@@ -27,8 +26,7 @@ static struct program run_fixture(const char *name, const char *timeout)
 	return p;
 }
 
-#define EXPECT_TEXT(p, part) \
-	EXPECT(strstr((p).text, part), "\"%s\" is not in\n%s", part, (p).text)
+#define EXPECT_TEXT(p, part) EXPECT(strstr((p).text, part), "\"%s\" is not in\n%s", part, (p).text)
 
 TEST(stall, .what = "a vCPU that never returns is stopped and reported with where it was")
 {
@@ -87,7 +85,7 @@ TEST(surprises, .what = "unexpected exits, refused ioctls and missing counters a
 /* What maps @gva, found by a walk of our own over raw entries. */
 static u64 walk(struct vm *vm, const struct aspace *as, gva_t gva, int *level, gpa_t *pa)
 {
-	static const u8 shifts[] = { 0, 12, 21, 30, 39, 48 };
+	static const u8 shifts[] = {0, 12, 21, 30, 39, 48};
 	gpa_t table = as->root;
 	int l;
 
@@ -155,12 +153,12 @@ TEST(page_tables, .what = "the builder's tables mean what was asked for, in ever
 }
 
 TEST(backings, .what = "memory of every kind is mapped, aligned, readable and zero",
-     .variants = (const char *const[]){ "anon", "thp", "hugetlb_2m", "hugetlb_1g", "memfd",
-					"memfd_2m", "shared", NULL })
+     .variants = (const char *const[]){"anon", "thp", "hugetlb_2m", "hugetlb_1g", "memfd",
+				       "memfd_2m", "shared", NULL})
 {
-	static const enum mem_backing kinds[] = { MEM_ANON,	 MEM_THP,   MEM_HUGETLB_2M,
-						  MEM_HUGETLB_1G, MEM_MEMFD, MEM_MEMFD_2M,
-						  MEM_SHARED };
+	static const enum mem_backing kinds[] = {MEM_ANON,	 MEM_THP,   MEM_HUGETLB_2M,
+						 MEM_HUGETLB_1G, MEM_MEMFD, MEM_MEMFD_2M,
+						 MEM_SHARED};
 	struct memory m = memory_alloc(SZ_2M + SZ_4K, kinds[t->variant_idx]);
 
 	EXPECT_GE(m.size, SZ_2M + SZ_4K);

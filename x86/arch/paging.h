@@ -15,22 +15,22 @@
 #include "x86/arch/types.h"
 
 /* Bits of an entry; the same position in every mode that has the bit. */
-#define PTE_P	 BIT(0) /* present */
-#define PTE_W	 BIT(1) /* writable */
-#define PTE_U	 BIT(2) /* user */
-#define PTE_PWT	 BIT(3)
-#define PTE_PCD	 BIT(4)
-#define PTE_A	 BIT(5) /* accessed */
-#define PTE_D	 BIT(6) /* dirty, leaf only */
-#define PTE_PS	 BIT(7) /* maps a page, levels 2 and 3 */
-#define PTE_PAT	 BIT(7) /* level 1 */
-#define PTE_G	 BIT(8) /* global, leaf only */
-#define PTE_SW0	 BIT(9) /* ignored by the processor, as the next two */
-#define PTE_SW1	 BIT(10)
-#define PTE_SW2	 BIT(11)
-#define PTE_NX	 BIT(63) /* no execute; reserved while EFER.NX=0 */
-#define PTE_PKEY_SHIFT 59 /* protection key, bits 62:59 of a user leaf */
-#define PTE_PKEY(k) ((u64)(k) << PTE_PKEY_SHIFT)
+#define PTE_P	       BIT(0) /* present */
+#define PTE_W	       BIT(1) /* writable */
+#define PTE_U	       BIT(2) /* user */
+#define PTE_PWT	       BIT(3)
+#define PTE_PCD	       BIT(4)
+#define PTE_A	       BIT(5) /* accessed */
+#define PTE_D	       BIT(6) /* dirty, leaf only */
+#define PTE_PS	       BIT(7) /* maps a page, levels 2 and 3 */
+#define PTE_PAT	       BIT(7) /* level 1 */
+#define PTE_G	       BIT(8) /* global, leaf only */
+#define PTE_SW0	       BIT(9) /* ignored by the processor, as the next two */
+#define PTE_SW1	       BIT(10)
+#define PTE_SW2	       BIT(11)
+#define PTE_NX	       BIT(63) /* no execute; reserved while EFER.NX=0 */
+#define PTE_PKEY_SHIFT 59      /* protection key, bits 62:59 of a user leaf */
+#define PTE_PKEY(k)    ((u64)(k) << PTE_PKEY_SHIFT)
 
 /* Address bits of an 8-byte entry; those at MAXPHYADDR and above are reserved. */
 #define PTE_ADDR_MASK 0x000ffffffffff000ull
@@ -38,27 +38,34 @@
 #define PTE32_ADDR_MASK 0xfffff000ull
 
 /* A page fault's error code, SDM vol. 3 4.7. */
-#define PFERR_P	BIT(0) /* the translation was present: a protection violation */
-#define PFERR_W	BIT(1) /* the access was a write */
-#define PFERR_U	BIT(2) /* the access was made at CPL 3 */
+#define PFERR_P	   BIT(0) /* the translation was present: a protection violation */
+#define PFERR_W	   BIT(1) /* the access was a write */
+#define PFERR_U	   BIT(2) /* the access was made at CPL 3 */
 #define PFERR_RSVD BIT(3) /* a reserved bit was set in an entry on the path */
-#define PFERR_F	BIT(4) /* the access was an instruction fetch (NX or SMEP on) */
-#define PFERR_PK	BIT(5) /* a protection key forbade it */
+#define PFERR_F	   BIT(4) /* the access was an instruction fetch (NX or SMEP on) */
+#define PFERR_PK   BIT(5) /* a protection key forbade it */
 
-enum paging_mode_id { PM_LA57, PM_LA48, PM_PAE, PM_32, PM_NONE, PM_COUNT };
+enum paging_mode_id {
+	PM_LA57,
+	PM_LA48,
+	PM_PAE,
+	PM_32,
+	PM_NONE,
+	PM_COUNT
+};
 
 #define PAGING_MAX_LEVEL 5
 
 struct paging_level {
-	u8 shift; /* lowest bit of the linear address that indexes here */
-	u8 bits; /* how many bits index */
+	u8 shift;  /* lowest bit of the linear address that indexes here */
+	u8 bits;   /* how many bits index */
 	bool leaf; /* an entry may map a page */
 };
 
 struct paging_mode {
 	enum paging_mode_id id;
 	const char *name;
-	u8 levels; /* 0: no paging */
+	u8 levels;   /* 0: no paging */
 	u8 pte_size; /* bytes of an entry */
 	u8 gva_bits; /* width of a linear address */
 	bool long_mode;
@@ -66,17 +73,34 @@ struct paging_mode {
 };
 
 static const struct paging_mode paging_modes[PM_COUNT] = {
-	[PM_LA57] = { PM_LA57, "la57", 5, 8, 57, true,
-		      { { 0 }, { 12, 9, true }, { 21, 9, true }, { 30, 9, true },
-			{ 39, 9, false }, { 48, 9, false } } },
-	[PM_LA48] = { PM_LA48, "la48", 4, 8, 48, true,
-		      { { 0 }, { 12, 9, true }, { 21, 9, true }, { 30, 9, true },
-			{ 39, 9, false } } },
-	[PM_PAE] = { PM_PAE, "pae", 3, 8, 32, false,
-		     { { 0 }, { 12, 9, true }, { 21, 9, true }, { 30, 2, false } } },
-	[PM_32] = { PM_32, "32", 2, 4, 32, false,
-		    { { 0 }, { 12, 10, true }, { 22, 10, true } } },
-	[PM_NONE] = { PM_NONE, "none", 0, 0, 32, false, { { 0 } } },
+	[PM_LA57] = {PM_LA57,
+		     "la57",
+		     5,
+		     8,
+		     57,
+		     true,
+		     {{0},
+		      {12, 9, true},
+		      {21, 9, true},
+		      {30, 9, true},
+		      {39, 9, false},
+		      {48, 9, false}}},
+	[PM_LA48] = {PM_LA48,
+		     "la48",
+		     4,
+		     8,
+		     48,
+		     true,
+		     {{0}, {12, 9, true}, {21, 9, true}, {30, 9, true}, {39, 9, false}}},
+	[PM_PAE] = {PM_PAE,
+		    "pae",
+		    3,
+		    8,
+		    32,
+		    false,
+		    {{0}, {12, 9, true}, {21, 9, true}, {30, 2, false}}},
+	[PM_32] = {PM_32, "32", 2, 4, 32, false, {{0}, {12, 10, true}, {22, 10, true}}},
+	[PM_NONE] = {PM_NONE, "none", 0, 0, 32, false, {{0}}},
 };
 
 _Static_assert(sizeof(u64) * 512 == SZ_4K, "a table of 8-byte entries fills a frame");

@@ -21,21 +21,21 @@
 #define CR0_CD BIT(30)
 #define CR0_PG BIT(31)
 
-#define CR4_PSE	       BIT(4)
-#define CR4_PAE	       BIT(5)
-#define CR4_PGE	       BIT(7)
-#define CR4_OSFXSR     BIT(9)
-#define CR4_UMIP       BIT(11)
-#define CR4_LA57       BIT(12)
-#define CR4_FSGSBASE   BIT(16)
-#define CR4_PCIDE      BIT(17)
-#define CR4_OSXSAVE    BIT(18)
-#define CR4_SMEP       BIT(20)
-#define CR4_SMAP       BIT(21)
-#define CR4_PKE	       BIT(22)
+#define CR4_PSE	     BIT(4)
+#define CR4_PAE	     BIT(5)
+#define CR4_PGE	     BIT(7)
+#define CR4_OSFXSR   BIT(9)
+#define CR4_UMIP     BIT(11)
+#define CR4_LA57     BIT(12)
+#define CR4_FSGSBASE BIT(16)
+#define CR4_PCIDE    BIT(17)
+#define CR4_OSXSAVE  BIT(18)
+#define CR4_SMEP     BIT(20)
+#define CR4_SMAP     BIT(21)
+#define CR4_PKE	     BIT(22)
 
-#define CR3_PCID_MASK  0xfffull
-#define CR3_NOFLUSH    BIT(63) /* keep the PCID's translations on this load */
+#define CR3_PCID_MASK 0xfffull
+#define CR3_NOFLUSH   BIT(63) /* keep the PCID's translations on this load */
 
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
@@ -56,9 +56,9 @@
 #define PF_VECTOR 14
 
 /* INVPCID types, SDM vol. 2. */
-#define INVPCID_ADDR	    0
-#define INVPCID_SINGLE	    1
-#define INVPCID_ALL_GLOBAL  2
-#define INVPCID_ALL	    3
+#define INVPCID_ADDR	   0
+#define INVPCID_SINGLE	   1
+#define INVPCID_ALL_GLOBAL 2
+#define INVPCID_ALL	   3
 
 #endif

@@ -9,8 +9,8 @@
 
 #include "x86/arch/types.h"
 
-#define EFER_SVME      BIT(12)
-#define MSR_VM_HSAVE   0xc0010117u /* physical address of the host save area */
+#define EFER_SVME    BIT(12)
+#define MSR_VM_HSAVE 0xc0010117u /* physical address of the host save area */
 
 /* vmcb.intercept_misc1 */
 #define SVM_INTERCEPT_CPUID    BIT(18)

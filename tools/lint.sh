@@ -58,37 +58,17 @@ for f in "${sources[@]}"; do
 	[ "$lines" -le 700 ] || complain "$f: $lines lines: split it"
 done
 
-# The floors: a folder's files include their own folder and lower floors only. lib
-# and the guest share the agent's protocol; the MMU must not know the hardware's model.
-floor_of() {
-	case $1 in
-	x86/arch/*) echo 0 ;;
-	x86/cpu/*) echo 1 ;;
-	x86/mmu/*) echo 2 ;;
-	x86/kvm/*) echo 3 ;;
-	guest_code/*) echo 0 ;;
-	lib/*) echo 4 ;;
-	*) echo 5 ;;
-	esac
-}
-while IFS=: read -r from include; do
-	include=${include#*\"}
-	include=${include%%\"*}
-	if [ -f "$(dirname "$from")/$include" ]; then
-		include=$(dirname "$from")/$include
-	elif [ ! -f "$include" ]; then
-		include=lib/$include
-	fi
-	if [ "$(floor_of "$from")" -lt "$(floor_of "$include")" ]; then
-		complain "$from includes $include, which is of a higher floor"
-	fi
-	case $from:$include in
-	x86/mmu/*:x86/cpu/* | x86/cpu/*:x86/mmu/*)
-		complain "$from includes $include: the MMU and the hardware stay apart"
-		;;
-	x86/*:guest_code/*) complain "$from includes $include: that is the guest's" ;;
-	esac
-done < <(grep -H '^#include "' "${c_files[@]}")
+tools/floors.sh || complain "an include leaves its floor (docs/DESIGN.md)"
+
+# the documents name cases as `suite/file` or `suite/file.case`; they go stale unseen otherwise
+# shellcheck disable=SC2016 # the backquotes are markdown's
+while read -r name; do
+	file=tests/${name%%.*}.c
+	case $name in
+	*.*) grep -q "^TEST(${name##*.}," "$file" 2>/dev/null ;;
+	*) [ -f "$file" ] ;;
+	esac || complain "docs/history.md names $name, which does not exist"
+done < <(grep -oE '`(mmu|tdp|shadow)/[a-z0-9_]+(\.[a-z0-9_]+)?`' docs/history.md | tr -d '`' | sort -u)
 
 make -s -j2 CC=clang BUILD="$build/clang" || complain "clang has findings"
 

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,13 +171,17 @@ static void do_probe(struct kvm_probe *p)
 
 void kvm_probe(struct kvm_probe *probe)
 {
+	/* The vCPUs of one VM run into a partial KVM's limits together, each on its thread. */
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static struct kvm_probe cached;
 	static bool done;
 
+	pthread_mutex_lock(&lock);
 	if (!done)
 		do_probe(&cached);
 	done = true;
 	*probe = cached;
+	pthread_mutex_unlock(&lock);
 }
 
 bool kvm_is_partial(void)

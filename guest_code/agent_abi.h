@@ -12,9 +12,10 @@
 
 #include "x86/arch/types.h"
 
-#define AGENT_MAGIC    0x6d6d7573636f7065ull /* "mmuscope" */
-#define AGENT_MAX_CPUS 8
-#define AGENT_BATCH    1024 /* operations in one batch */
+#define AGENT_MAGIC	 0x6d6d7573636f7065ull /* "mmuscope" */
+#define AGENT_MAX_CPUS	 8
+#define AGENT_BATCH	 1024  /* operations in one batch */
+#define AGENT_STACK_SIZE 16384 /* of a vCPU's ring 0 stack; see runtime.h */
 
 /* I/O ports by which the guest speaks; each OUT is a KVM_EXIT_IO. */
 #define PORT_DONE  0xa6 /* the batch is finished */

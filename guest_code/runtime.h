@@ -23,7 +23,7 @@
  * in the lower half (TSS RSP0), so that it can't overwrite the frames of the
  * code which entered ring 3. this_cpu() counts on size and alignment.
  */
-#define STACK_SIZE	16384
+#define STACK_SIZE	AGENT_STACK_SIZE
 #define USER_STACK_SIZE 4096
 
 /* What the entry stubs push; entry.S knows this layout. */

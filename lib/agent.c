@@ -57,37 +57,31 @@ u64 guest_do_op(struct vcpu *v, struct agent_op op, const char *file, int line)
 	return res.value;
 }
 
-u32 op_set_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level, u64 pte)
-{
-	gpa_t at = aspace_pte_gpa(as, gva, level);
-
-	if (!at)
-		test_error("gva %#lx has no entry at level %d to set", gva, level);
-	return op_add(v, .kind = AGENT_SET_PTE, .addr = at, .value = pte,
-		      .size = as->mode->pte_size);
-}
-
-void guest_set_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level, u64 pte)
-{
-	struct agent_result res;
-	char text[256];
-
-	op_clear(v);
-	op_set_pte(v, as, gva, level, pte);
-	vcpu_exec(v);
-	res = op_result(v, 0);
-	if (res.status != AGENT_OK)
-		test_fail("storing the entry of %#lx at level %d: %s", gva, level,
-			  result_text(&res, text, sizeof(text)));
-}
-
-u64 guest_get_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level)
+static gpa_t entry_of(const struct aspace *as, gva_t gva, int level)
 {
 	gpa_t at = aspace_pte_gpa(as, gva, level);
 
 	if (!at)
 		test_error("gva %#lx has no entry at level %d", gva, level);
-	return guest_do(v, .kind = AGENT_GET_PTE, .addr = at, .size = as->mode->pte_size);
+	return at;
+}
+
+u32 op_set_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level, u64 pte)
+{
+	return op_add(v, .kind = AGENT_SET_PTE, .addr = entry_of(as, gva, level), .value = pte,
+		      .size = as->mode->pte_size);
+}
+
+void guest_set_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level, u64 pte)
+{
+	guest_do(v, .kind = AGENT_SET_PTE, .addr = entry_of(as, gva, level), .value = pte,
+		 .size = as->mode->pte_size);
+}
+
+u64 guest_get_pte(struct vcpu *v, const struct aspace *as, gva_t gva, int level)
+{
+	return guest_do(v, .kind = AGENT_GET_PTE, .addr = entry_of(as, gva, level),
+			.size = as->mode->pte_size);
 }
 
 void place_function(struct vm *vm, gpa_t gpa, u32 value)

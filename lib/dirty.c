@@ -114,46 +114,40 @@ void vm_enable_dirty_ring(struct vm *vm)
 	vm_enable_cap(vm, cap, bytes);
 }
 
-struct ring {
-	struct kvm_dirty_gfn *gfns;
-	u32 next; /* place of the next entry to take */
-};
-
-/* A ring per vCPU of the process; keyed by the vCPU, made at first use. */
-static struct ring *ring_of(struct vcpu *v)
+static size_t ring_size(const struct vm *vm)
 {
-	static struct {
-		struct vcpu *v;
-		struct ring ring;
-	} rings[64];
-	size_t size = v->vm->config.dirty_ring_entries * sizeof(struct kvm_dirty_gfn), i;
+	return vm->config.dirty_ring_entries * sizeof(struct kvm_dirty_gfn);
+}
 
-	for (i = 0; i < ARRAY_LEN(rings) && rings[i].v; i++)
-		if (rings[i].v == v)
-			return &rings[i].ring;
-	if (i == ARRAY_LEN(rings))
-		test_error("more than %zu dirty rings", ARRAY_LEN(rings));
-	rings[i].ring.gfns = engine()->mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
-					    KVM_DIRTY_LOG_PAGE_OFFSET * SZ_4K);
-	if (rings[i].ring.gfns == MAP_FAILED)
+static void map_ring(struct vcpu *v)
+{
+	v->ring = engine()->mmap(NULL, ring_size(v->vm), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+				 KVM_DIRTY_LOG_PAGE_OFFSET * SZ_4K);
+	if (v->ring == MAP_FAILED)
 		test_fail("mmap of the dirty ring of vCPU %u: %s", v->id, strerror(errno));
-	rings[i].v = v;
-	return &rings[i].ring;
+}
+
+void vcpu_drop_ring(struct vcpu *v)
+{
+	if (v->ring)
+		munmap(v->ring, ring_size(v->vm));
+	v->ring = NULL;
 }
 
 u32 dirty_ring_collect(struct vcpu *v, struct dirty_entry *entries, u32 max)
 {
-	struct ring *r = ring_of(v);
 	u32 n = 0;
 
+	if (!v->ring)
+		map_ring(v);
 	while (n < max) {
-		struct kvm_dirty_gfn *g = &r->gfns[r->next % v->vm->config.dirty_ring_entries];
+		struct kvm_dirty_gfn *g = &v->ring[v->ring_next % v->vm->config.dirty_ring_entries];
 
 		if (!(__atomic_load_n(&g->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY))
 			break;
 		entries[n++] = (struct dirty_entry){g->slot, g->offset};
 		__atomic_store_n(&g->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-		r->next++;
+		v->ring_next++;
 	}
 	return n;
 }

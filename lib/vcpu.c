@@ -175,6 +175,12 @@ static void internal_error(struct vcpu *v)
 		  v->run->internal.suberror, where);
 }
 
+/* Whether the test deals with the exit itself. */
+static bool taken_over(struct vcpu *v)
+{
+	return v->other_exit && v->other_exit(v, v->run, v->arg);
+}
+
 static void io_exit(struct vcpu *v, bool *done)
 {
 	struct kvm_run *run = v->run;
@@ -202,7 +208,7 @@ static void io_exit(struct vcpu *v, bool *done)
 		fputc(value & 0xff, stdout);
 		return;
 	}
-	if (v->other_exit && v->other_exit(v, run, v->arg))
+	if (taken_over(v))
 		return;
 	test_fail("vCPU %u: unexpected I/O at port %#x", v->id, run->io.port);
 }
@@ -221,18 +227,18 @@ static void handle_exit(struct vcpu *v, bool *done)
 			v->mmio(v, run, v->arg);
 			return;
 		}
-		if (v->other_exit && v->other_exit(v, run, v->arg))
+		if (taken_over(v))
 			return;
 		test_fail("vCPU %u: unexpected MMIO %s at gpa %#llx, %u bytes", v->id,
 			  run->mmio.is_write ? "write" : "read", run->mmio.phys_addr,
 			  run->mmio.len);
 	case KVM_EXIT_INTERNAL_ERROR:
-		if (v->other_exit && v->other_exit(v, run, v->arg))
+		if (taken_over(v))
 			return;
 		internal_error(v);
 		return;
 	}
-	if (v->other_exit && v->other_exit(v, run, v->arg))
+	if (taken_over(v))
 		return;
 	if (v->mailbox->magic != AGENT_MAGIC)
 		skip_if_partial(v->vm, false, NULL);
@@ -261,7 +267,7 @@ void vcpu_exec(struct vcpu *v)
 		if (ret == -EINTR || ret == -EAGAIN)
 			continue;
 		if (ret < 0) {
-			if (v->other_exit && v->other_exit(v, v->run, v->arg))
+			if (taken_over(v))
 				continue;
 			test_fail("vCPU %u: KVM_RUN: %s (exit reason %s)", v->id, strerror(-ret),
 				  exit_reason_name(v->run->exit_reason));

@@ -187,7 +187,7 @@ static void set_start_state(struct vcpu *v)
 	}
 
 	image_symbol(v->vm->image, "cpu_stacks", &stacks);
-	r.rsp = stacks + (v->id + 1) * 16384;
+	r.rsp = stacks + (v->id + 1) * AGENT_STACK_SIZE;
 	vcpu_set_regs(v, &r);
 }
 
@@ -209,7 +209,7 @@ static struct vcpu *vcpu_create(struct vm *vm, u32 id)
 		test_fail("mmap of vCPU %u's run structure: %s", id, strerror(errno));
 	if (!image_symbol(vm->image, "mailboxes", &mailboxes))
 		test_error("%s has no symbol \"mailboxes\"", vm->image->name);
-	v->mailbox = vm_hva(vm, mailboxes + id * ((sizeof(*v->mailbox) + 7) & ~7ull));
+	v->mailbox = vm_hva(vm, mailboxes + id * sizeof(*v->mailbox));
 	set_cpuid(v);
 	set_start_state(v);
 	return v;
@@ -309,6 +309,7 @@ void vm_destroy(struct vm *vm)
 		struct vcpu *v = vm->vcpu[i];
 
 		vcpu_drop_timer(v);
+		vcpu_drop_ring(v);
 		munmap(v->run, v->run_size);
 		if (v->stats_fd > 0)
 			engine()->close(v->stats_fd);

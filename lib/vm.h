@@ -68,6 +68,8 @@ struct vcpu {
 	u64 mmio_exits, exits; /* counted since creation */
 
 	/* lib's own */
+	struct kvm_dirty_gfn *ring; /* mapped by the first dirty_ring_collect() */
+	u32 ring_next;		    /* place of the next entry to take */
 	pthread_t thread;
 	bool threaded;
 	pid_t runner; /* the thread that is inside vcpu_exec(), or 0 */

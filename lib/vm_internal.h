@@ -13,5 +13,6 @@ void vm_unregister(struct vm *vm);
 void vcpu_drop_timer(struct vcpu *v);
 /* Enables the dirty ring with config.dirty_ring_entries, or skips. */
 void vm_enable_dirty_ring(struct vm *vm);
+void vcpu_drop_ring(struct vcpu *v);
 
 #endif

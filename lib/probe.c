@@ -81,13 +81,12 @@ static enum ending try_op(const struct paging_mode *mode, struct agent_op op, bo
 
 static void probe_guest(void)
 {
-	u32 i;
-
 	const struct paging_mode *la48 = paging_mode(PM_LA48);
 	const struct agent_op read = {.kind = AGENT_READ, .addr = VM_TABLES_GPA};
 	const struct agent_op fault = {.kind = AGENT_READ, .addr = 0};
 	const struct agent_op user = {.kind = AGENT_READ, .addr = 0, .flags = AGENT_USER};
 	bool all = true;
+	u32 i;
 
 	found->usable = try_op(la48, read, true) == ENDED_WELL &&
 			try_op(la48, fault, false) == ENDED_WELL &&

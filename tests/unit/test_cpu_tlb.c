@@ -5,41 +5,9 @@
  * to the old page was kept, one that leads to the new page was dropped. SDM vol. 3
  * 4.10 and 29.4; APM vol. 2 5.5 and 15.16.
  */
-#include "test_cpu_guest.h"
-#include "x86/cpu/tlb.h"
+#include "test_cpu_tlb.h"
 
-#define R ACCESS_READ
-#define W ACCESS_WRITE
 #define X ACCESS_EXEC
-
-#define FINAL_GPA (GUEST_PAGE + 0x678)
-#define MOVED	  (1 * MiB) /* how far away the new page is */
-
-static const enum nested_kind kinds[] = {NESTED_NONE, NESTED_NPT, NESTED_EPT};
-
-static struct guest g;
-static struct tlb *tlb;
-
-static void init(enum nested_kind kind, enum paging_mode_id id, int leaf)
-{
-	guest_init(&g);
-	if (kind != NESTED_NONE)
-		map_nested(&g, kind, 4, 1);
-	map_guest(&g, id, leaf);
-	tlb = tlb_new();
-	ASSERT(tlb);
-}
-
-static void fini(void)
-{
-	tlb_free(tlb);
-	guest_fini(&g);
-}
-
-static struct translation look(gva_t gva, enum access_kind kind)
-{
-	return translate(tlb, g.phys, &g.regs, &g.nested, gva, kind);
-}
 
 /* Entry of level 1 for the page @n pages behind GVA's, in the table at @table. */
 static u64 *page_entry(gpa_t table, int n)

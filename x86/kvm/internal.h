@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the parts of the user-space KVM share: the VM and the vCPU around those of the MMU, and each part's calls.
+ */
+#ifndef X86_KVM_INTERNAL_H
+#define X86_KVM_INTERNAL_H
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include "x86/cpu/cpu.h"
+#include "x86/kvm/kvm.h"
+#include "x86/mmu/mmu.h"
+
+#define MAX_VCPUS    64
+#define MAX_MEMSLOTS 32764 /* an address space */
+#define MAX_CPUID    256
+#define RUN_SIZE \
+	(3 *     \
+	 SZ_4K) /* kvm_run, PIO data, coalesced MMIO; the ring follows at DIRTY_LOG_PAGE_OFFSET */
+
+/* Requests beyond the MMU's. */
+#define KVM_REQ_SMI	     (KVM_REQ_HV << 0)
+#define KVM_REQ_NMI	     (KVM_REQ_HV << 1)
+#define KVM_REQ_TRIPLE_FAULT (KVM_REQ_HV << 2)
+#define KVM_REQ_RING_FULL    (KVM_REQ_HV << 3)
+
+/* Where a vCPU is; for kicks. */
+enum vcpu_mode {
+	OUTSIDE_GUEST_MODE, /* it looks at requests before it enters */
+	IN_GUEST_MODE,	    /* it must be kicked, and waited for */
+};
+
+struct vcpu;
+
+struct vm {
+	struct kvm kvm; /* the MMU's part; first */
+	int fd;
+	int refs;		      /* open descriptors of the VM, its vCPUs and statistics */
+	pthread_mutex_t lock;	      /* vCPU creation, capabilities */
+	pthread_mutex_t slots_lock;   /* memslots, dirty logs */
+	struct vcpu *vcpu[MAX_VCPUS]; /* by index of creation */
+	struct kvm_vcpu *mmu_vcpu[MAX_VCPUS]; /* what kvm.vcpus points to */
+	u32 dirty_ring_size;		      /* bytes; 0: none */
+	bool dirty_ring_acq_rel;
+	bool irqchip, split_irqchip;
+	bool nx_huge_cap_used;
+	u64 tss_addr, identity_map_addr;
+	struct vm *next; /* all VMs, for the host model; host's lock */
+
+	/* mmu_lock and its readers, RCU's callbacks: hw.c */
+	struct hw_vm *hw;
+	pthread_t nx_worker;
+	bool nx_worker_runs;
+};
+
+struct vcpu {
+	struct kvm_vcpu kvm; /* the MMU's part; first */
+	struct vm *vm;
+	u32 id; /* KVM_CREATE_VCPU's */
+	int fd;
+	pthread_mutex_t mutex;	    /* one ioctl at a time */
+	struct kvm_run *run;	    /* RUN_SIZE bytes, shared with user space */
+	struct kvm_dirty_gfn *ring; /* dirty_ring_size bytes */
+	u32 ring_dirty, ring_reset; /* indices that only grow: filled, handed back */
+
+	struct cpu cpu;
+	struct phys phys;
+	struct tlb *tlb;
+	struct nested nested;		    /* the second dimension, cpu.nested when TDP */
+	enum vcpu_mode mode;		    /* atomically */
+	u64 flush_gpa_start, flush_gpa_end; /* with KVM_REQ_TLB_FLUSH_GPA, hw.c */
+
+	struct kvm_cpuid_entry2 cpuid[MAX_CPUID];
+	u32 nr_cpuid;
+	u32 mp_state;
+	bool smm, in_nmi;
+	u32 smbase;
+	u64 guest_cr0, guest_cr4,
+		guest_efer; /* shadow paging: what the guest thinks; the cpu has others */
+	u8 pending_irq;	    /* KVM_INTERRUPT */
+	bool irq_pending, nmi_pending;
+	bool io_pending, mmio_pending; /* the last exit awaits user space's answer */
+	/* An instruction that is being emulated, because of where it reads or writes; see emulate.c. */
+	struct {
+		bool active;
+		u64 rip;
+		gpa_t gpa;     /* the access that went to user space */
+		u8 size, done; /* of that access; bytes answered so far: 8 at a time */
+		u64 value;
+		bool write;
+	} emul;
+};
+
+static inline struct vm *to_vm(struct kvm *kvm)
+{
+	return container_of(kvm, struct vm, kvm);
+}
+
+static inline struct vcpu *to_vcpu(struct kvm_vcpu *vcpu)
+{
+	return container_of(vcpu, struct vcpu, kvm);
+}
+
+/* All of these return 0 (or a positive result) or -errno unless said otherwise. */
+
+/* fd.c: descriptors. */
+enum fd_kind {
+	FD_SYSTEM,
+	FD_VM,
+	FD_VCPU,
+	FD_STATS,
+};
+int fd_create(enum fd_kind kind, void *object, void (*release)(void *object));
+/* The object and its kind, held until fd_put(); NULL: not one of ours. */
+void *fd_get(int fd, enum fd_kind *kind);
+void fd_put(int fd);
+
+/* system.c, vm.c, vcpu.c: ioctls by kind. */
+int system_ioctl(unsigned long request, void *arg);
+int vm_ioctl_(struct vm *vm, unsigned long request, void *arg);
+int vcpu_ioctl_(struct vcpu *v, unsigned long request, void *arg);
+int vm_new(unsigned long type);	     /* a descriptor */
+int vcpu_new(struct vm *vm, u32 id); /* a descriptor */
+void vm_put(struct vm *vm);
+int check_extension(struct vm *vm, long cap);
+
+/* cpuid.c, msr.c, regs.c */
+int cpuid_supported(struct kvm_cpuid2 *cpuid);
+int cpuid_set(struct vcpu *v, const struct kvm_cpuid_entry2 *entries, u32 nent);
+void cpuid_execute(struct vcpu *v);
+/* Copies the guest's registers from the cpu to kvm.regs, where the MMU looks. */
+void regs_to_mmu(struct vcpu *v);
+/* The cpu's registers, intercepts and nested tables follow what the guest's are and the MMU's mode is. */
+void regs_to_cpu(struct vcpu *v);
+int regs_get_sregs(struct vcpu *v, struct kvm_sregs *s);
+int regs_set_sregs(struct vcpu *v, const struct kvm_sregs *s);
+/* The guest's MOV to CR0, 3, 4, EFER where they exit; true: done, false: #GP. */
+bool guest_write_cr(struct vcpu *v, unsigned int nr, u64 value);
+
+/* run.c, exit.c, emulate.c, smm.c */
+int vcpu_run(struct vcpu *v);
+/* The CPU left the guest: 1 to go on, 0 to return to user space (kvm_run is filled), -errno. */
+int handle_exit(struct vcpu *v, enum cpu_exit reason);
+/* RET_PF_EMULATE at @gva: has the instruction executed with accesses to that page answered by us. */
+int emulate_start(struct vcpu *v, gva_t gva, gpa_t gpa);
+int emulate_mmio_exit(struct vcpu *v); /* EXIT_MMIO of the cpu */
+int emulate_complete(struct vcpu *v);  /* user space has answered */
+void smm_enter(struct vcpu *v);
+int smm_leave(struct vcpu *v); /* RSM */
+
+/* memslot.c, dirty.c, ring.c, stats.c */
+int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region);
+void memslots_free(struct vm *vm);
+int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log);
+int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log);
+int dirty_ring_enable(struct vm *vm, u32 bytes);
+int dirty_ring_alloc(struct vcpu *v);
+void dirty_ring_free(struct vcpu *v);
+int dirty_ring_reset(struct vm *vm);
+bool dirty_ring_soft_full(struct vcpu *v);
+int stats_fd_vm(struct vm *vm);
+int stats_fd_vcpu(struct vcpu *v);
+
+/* guest_mem.c: the hypervisor's own accesses to guest memory, dirty logging included; 0 or -EFAULT. */
+int guest_read(struct kvm_vcpu *vcpu, gpa_t gpa, void *buf, unsigned int size);
+int guest_write(struct kvm_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int size);
+/* As guest_write() of 1, 2, 4 or 8 bytes, if memory has *@expected; 1: it hasn't, and *@expected says what. */
+int guest_cmpxchg(struct kvm_vcpu *vcpu, gpa_t gpa, u64 *expected, u64 value, unsigned int size);
+
+/* hw.c: VM's locks and RCU; entering and leaving the guest; kicks. */
+int hw_vm_init(struct vm *vm);
+void hw_vm_fini(struct vm *vm);
+/* Sets mode to IN_GUEST_MODE and returns true if no request and no signal is there; else stays out. */
+bool hw_enter_guest(struct vcpu *v);
+void hw_leave_guest(struct vcpu *v);
+void hw_kick(struct vcpu *v); /* leaves the guest soon; doesn't wait */
+/* Carries out what was asked of the vCPU's TLB since it last entered. */
+void hw_do_flushes(struct vcpu *v);
+/* What the cpu sees at a physical address: struct phys's frame(). */
+void *hw_frame(struct phys *p, hpa_t hpa);
+
+/* host.c: the model of the host's memory; see kvm.h for its system calls. */
+void host_register(struct vm *vm);
+void host_unregister(struct vm *vm);
+/* The hva range has become, or has ceased to be, part of a memslot. */
+
+#endif

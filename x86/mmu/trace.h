@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The MMU's events under the names of the kernel's kvmmmu tracepoints. An event is an id and up to six
+ * numbers; it goes to the VM's ring, if it has one, and is a USDT probe of provider "mmuscope" (sys/sdt.h). Readers
+ * and the text form are in trace.c.
+ */
+#ifndef X86_MMU_TRACE_H
+#define X86_MMU_TRACE_H
+
+#include "x86/mmu/mmu.h"
+
+/* X(name, names of the arguments) */
+#define MMU_EVENTS(X)                                                            \
+	X(kvm_mmu_pagetable_walk, "addr pferr")                                  \
+	X(kvm_mmu_paging_element, "pte level")                                   \
+	X(kvm_mmu_set_accessed_bit, "gpa")                                       \
+	X(kvm_mmu_set_dirty_bit, "gpa")                                          \
+	X(kvm_mmu_walker_error, "pferr")                                         \
+	X(kvm_mmu_get_page, "gfn role created")                                  \
+	X(kvm_mmu_sync_page, "gfn role")                                         \
+	X(kvm_mmu_unsync_page, "gfn role")                                       \
+	X(kvm_mmu_prepare_zap_page, "gfn role root_count")                       \
+	X(mark_mmio_spte, "sptep gfn access gen")                                \
+	X(handle_mmio_page_fault, "addr gfn access")                             \
+	X(fast_page_fault, "vcpu gpa error_code sptep old_spte ret")             \
+	X(kvm_mmu_zap_all_fast, "mmu_valid_gen mmu_used_pages")                  \
+	X(check_mmio_spte, "spte kvm_gen spte_gen")                              \
+	X(kvm_mmu_set_spte, "gfn spte sptep level")                              \
+	X(kvm_mmu_spte_requested, "gfn pfn level")                               \
+	X(kvm_tdp_mmu_spte_changed, "as_id gfn level old_spte new_spte")         \
+	X(kvm_mmu_split_huge_page, "gfn spte level errno")                       \
+	X(kvm_mmu_load, "vcpu root_hpa pgd")                                     \
+	X(kvm_mmu_unsync_walk, "index level gfn nr")                             \
+	X(kvm_mmu_unsync_parents, "index level parent2 parent3 parent4 parent5") \
+	X(kvm_page_fault, "vcpu addr error_code stage ns")
+
+enum mmu_event_id {
+#define MMU_EVENT_ID(name, args) MMU_EV_##name,
+	MMU_EVENTS(MMU_EVENT_ID)
+#undef MMU_EVENT_ID
+	MMU_EV_COUNT
+};
+
+/* Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs a test when nobody listens. */
+#define trace_mmu(kvm_, name, ...)                                                    \
+	do {                                                                          \
+		if (__builtin_expect((kvm_)->trace != NULL, 0))                       \
+			mmu_trace_emit((kvm_), MMU_EV_##name, (u64[6]){__VA_ARGS__}); \
+	} while (0)
+
+void mmu_trace_emit(struct kvm *kvm, enum mmu_event_id id, const u64 args[6]);
+
+#endif

@@ -6,7 +6,12 @@
 #   make            everything the suite needs, below build/
 #   make check      set up what is missing, the project's own tests, the suite
 #   make lint       shellcheck, clang-format, floors
+#   make asan ubsan tsan   the in-tree engine under a sanitizer, each in a build of its own
+#   make coverage   which lines of x86/mmu the suite reaches on the in-tree engine
+#   make bench      the benchmarks in bench/; BENCHFLAGS=--json for machines
 #   make clean
+#
+# INTREE=0 leaves the in-tree engine out; then engine "kvm" is the only one.
 
 ifeq ($(origin CC),default)
 CC	:= gcc
@@ -25,6 +30,16 @@ GUESTCF	:= -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie \
 GUESTLD	:= -nostdlib -static -Wl,--build-id=none -Wl,-z,noexecstack \
 	   -Wl,--no-warn-rwx-segments
 LIBS	:= -lelf -lz -lpthread
+# What a build is instrumented with: the sanitizers' builds and that for coverage set it.
+# The guest is left alone, and so is the lab's static init.
+SANITIZE ?=
+COVERAGE ?=
+ifneq ($(SANITIZE),)
+HOSTCF	+= -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
+endif
+ifneq ($(COVERAGE),)
+HOSTCF	+= --coverage -fprofile-update=atomic -O0 -DMMUSCOPE_COVERAGE
+endif
 ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null | head -n 1)),)
 GUESTCF	:= $(filter-out -fno-tree-loop-distribute-patterns,$(GUESTCF))
 endif
@@ -33,8 +48,19 @@ lib_c	:= $(wildcard lib/*.c)
 lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o
 LIB	:= $(BUILD)/libmmuscope.a
 
+# The in-tree engine, from the processor up.
+intree_parts := x86/kvm/fd.c x86/kvm/run.c x86/kvm/host.c x86/mmu/fault.c x86/mmu/tdp_mmu.c \
+	       x86/mmu/shadow.c x86/mmu/page.c x86/mmu/walk.c
+INTREE	?= $(if $(filter-out $(wildcard $(intree_parts)),$(intree_parts)),0,1)
 x86_c	:= $(wildcard x86/cpu/*.c)
+ifneq ($(INTREE),0)
+x86_c	+= $(wildcard x86/mmu/*.c x86/kvm/*.c)
+HOSTCF	+= -DMMUSCOPE_INTREE
+endif
 LIBX86	:= $(BUILD)/libx86.a
+# the engine is the harness's to use, so whoever links the one links the other
+ALL_LIBS := $(LIB) $(LIBX86)
+LIBS	:= -lZydis $(LIBS)
 
 guest_s	:= $(wildcard guest_code/*.c guest_code/*.S)
 agent64	:= $(BUILD)/guest_code/agent64.elf
@@ -83,22 +109,26 @@ $(BUILD)/lib/images.o: lib/images.S $(agent64) $(agent32)
 	@mkdir -p $(@D)
 	$(CC) -c -DAGENT64='"$(agent64)"' -DAGENT32='"$(agent32)"' $< -o $@
 
+# what the engines are is decided here, so a change of that is one of this file's inputs
+$(BUILD)/lib/engine.o: $(BUILD)/.intree-$(INTREE)
+$(BUILD)/.intree-$(INTREE):
+	@mkdir -p $(@D)
+	@rm -f $(BUILD)/.intree-* && touch $@
+
 $(LIB): $(lib_o)
 	rm -f $@ && $(AR) rcs $@ $^
 
 $(LIBX86): $(x86_c:%.c=$(BUILD)/%.o)
 	rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/tests/unit/test_cpu_%: $(BUILD)/tests/unit/test_cpu_%.o $(LIBX86) $(LIB)
-	$(CC) $(HOSTCF) $< $(LIBX86) $(LIB) $(LIBS) -lZydis -o $@
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
-	$(CC) $(HOSTCF) $< $(LIB) $(LIBS) -o $@
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(ALL_LIBS)
+	$(CC) $(HOSTCF) $< $(ALL_LIBS) $(LIBS) -o $@
 
-$(BUILD)/tools/mmurun: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmurun/*.c)) $(LIB)
+$(BUILD)/tools/mmurun: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmurun/*.c)) $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 $(BUILD)/obj/tools/mmurun/options.o: tools/run_tests.help
-$(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmusuite/*.c)) $(LIB)
+$(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmusuite/*.c)) $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 # the lab's first process: static, so that it runs before any library is there

@@ -130,7 +130,7 @@ static void map_ring(struct vcpu *v)
 void vcpu_drop_ring(struct vcpu *v)
 {
 	if (v->ring)
-		munmap(v->ring, ring_size(v->vm));
+		engine()->munmap(v->ring, ring_size(v->vm));
 	v->ring = NULL;
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Engine "kvm", which is the system calls themselves, the choice of the engine,
- * and what its module parameters say.
+ * The choice of the engine: "kvm", which is the system calls themselves, or "intree",
+ * which is x86/kvm; and what their parameters say.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,13 @@
 
 #include "engine.h"
 #include "test.h"
+#include "x86/arch/types.h"
+#ifdef MMUSCOPE_INTREE
+#include "x86/kvm/kvm.h"
+#include "x86/mmu/params.h"
+#endif
+
+/* --- "kvm" ------------------------------------------------------------------ */
 
 static int kvm_open(const char *path, int flags)
 {
@@ -25,24 +33,32 @@ static int kvm_ioctl(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg);
 }
 
-static const struct engine engines[] = {
-	{"kvm", kvm_open, kvm_ioctl, mmap, close},
-};
-
-const struct engine *engine(void)
+static void *kvm_mremap(void *addr, size_t old_len, size_t new_len, int flags, void *new_addr)
 {
-	const char *name = getenv("MMUSCOPE_ENGINE");
-	size_t i;
-
-	if (!name || !*name)
-		name = "kvm";
-	for (i = 0; i < ARRAY_LEN(engines); i++)
-		if (!strcmp(engines[i].name, name))
-			return &engines[i];
-	test_error("MMUSCOPE_ENGINE=%s: no such engine (there is: kvm)", name);
+	return mremap(addr, old_len, new_len, flags, new_addr);
 }
 
-bool engine_param(const char *name, char *value, size_t size)
+/* AnonHugePages of the mappings that the range touches. */
+static size_t kvm_huge_bytes(const void *addr, size_t len)
+{
+	u64 from = (u64)addr, to = from + len, start, end, kib, sum = 0;
+	bool inside = false;
+	char line[512];
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start < to && end > from;
+		else if (inside && sscanf(line, "AnonHugePages: %lu kB", &kib) == 1)
+			sum += kib * 1024;
+	}
+	fclose(f);
+	return sum;
+}
+
+static bool sysfs_param(const char *name, char *value, size_t size)
 {
 	static const char *const modules[] = {"kvm_amd", "kvm_intel", "kvm"};
 	char path[256];
@@ -66,6 +82,188 @@ bool engine_param(const char *name, char *value, size_t size)
 	return false;
 }
 
+static bool sysfs_param_set(const char *name, const char *value)
+{
+	char path[256];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	done = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+	close(fd);
+	return done;
+}
+
+/* --- "intree" --------------------------------------------------------------- */
+
+static bool is_intree(const struct engine *e)
+{
+	return !strcmp(e->name, "intree");
+}
+
+#ifdef MMUSCOPE_INTREE
+const char *engine_config_error(const char *config)
+{
+	return intree_config(config);
+}
+
+const char *engine_config_names(void)
+{
+	static char names[1024];
+	const struct mmu_param_doc *doc;
+	size_t n = 0;
+
+	for (doc = mmu_param_docs(); doc->name && n < sizeof(names); doc++)
+		n += snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "", doc->name);
+	return names;
+}
+
+static bool config_param(const char *name, char *value, size_t size)
+{
+	char other[8];
+
+	/* A machine has one vendor's module; here both are known, and one is in effect. */
+	if (!strcmp(name, "npt") && intree_param("ept", other, sizeof(other)) && *other == 'Y')
+		return false;
+	if (!strcmp(name, "ept") && intree_param("ept", other, sizeof(other)) && *other != 'Y')
+		return false;
+	return intree_param(name, value, size);
+}
+
+static bool config_param_set(const char *name, const char *value)
+{
+	char config[128];
+
+	snprintf(config, sizeof(config), "%s=%s", name, value);
+	return !intree_config(config);
+}
+
+static const char *wrong_config;
+
+static void apply_config(void)
+{
+	const char *config = getenv("MMUSCOPE_CONFIG"), *error;
+
+	error = config && *config ? intree_config(config) : NULL;
+	if (error)
+		wrong_config = strdup(error);
+}
+
+/* Once in a process, so that what a case sets stays. */
+static void configure(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, apply_config);
+	if (wrong_config)
+		test_error("MMUSCOPE_CONFIG=%s: %s", getenv("MMUSCOPE_CONFIG"), wrong_config);
+}
+#else
+const char *engine_config_error(const char *config)
+{
+	(void)config;
+	return "engine intree is not part of this build";
+}
+
+const char *engine_config_names(void)
+{
+	return "";
+}
+
+static bool config_param(const char *name, char *value, size_t size)
+{
+	(void)name;
+	(void)value;
+	(void)size;
+	return false;
+}
+
+static bool config_param_set(const char *name, const char *value)
+{
+	(void)name;
+	(void)value;
+	return false;
+}
+
+static void configure(void)
+{
+}
+#endif
+
+/* --- either ------------------------------------------------------------------ */
+
+static const struct engine engines[] = {
+	{
+		.name = "kvm",
+		.open = kvm_open,
+		.ioctl = kvm_ioctl,
+		.close = close,
+		.mmap = mmap,
+		.munmap = munmap,
+		.mprotect = mprotect,
+		.madvise = madvise,
+		.mremap = kvm_mremap,
+		.huge_bytes = kvm_huge_bytes,
+		.kernel_memory = true,
+	},
+#ifdef MMUSCOPE_INTREE
+	{
+		.name = "intree",
+		.open = intree_open,
+		.ioctl = intree_ioctl,
+		.close = intree_close,
+		.mmap = intree_mmap,
+		.munmap = intree_munmap,
+		.mprotect = intree_mprotect,
+		.madvise = intree_madvise,
+		.mremap = intree_mremap,
+		.huge_bytes = intree_huge_bytes,
+	},
+#endif
+};
+
+static const struct engine *find_engine(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(engines); i++)
+		if (!strcmp(engines[i].name, name))
+			return &engines[i];
+	return NULL;
+}
+
+bool engine_built(const char *name)
+{
+	return find_engine(name);
+}
+
+const struct engine *engine(void)
+{
+	const char *name = getenv("MMUSCOPE_ENGINE");
+	const struct engine *e = find_engine(name && *name ? name : "kvm");
+
+	if (!e)
+		test_error("MMUSCOPE_ENGINE=%s: no such engine in this build (there is: kvm%s)",
+			   name, engine_built("intree") ? ", intree" : "");
+	if (is_intree(e))
+		configure();
+	return e;
+}
+
+bool engine_param(const char *name, char *value, size_t size)
+{
+	return is_intree(engine()) ? config_param(name, value, size)
+				   : sysfs_param(name, value, size);
+}
+
+bool engine_param_set(const char *name, const char *value)
+{
+	return is_intree(engine()) ? config_param_set(name, value) : sysfs_param_set(name, value);
+}
+
 bool engine_param_bool(const char *name, bool fallback)
 {
 	char value[32];
@@ -82,7 +280,7 @@ unsigned int mmu_kind(void)
 	if (!engine_param("npt", value, sizeof(value)) &&
 	    !engine_param("ept", value, sizeof(value)))
 		return 0;
-	if (!strchr("Yy1", value[0]))
+	if (!strchr("Yy1", value[0]) || !engine_param_bool("tdp", true))
 		return MMU_SHADOW;
 	return engine_param_bool("tdp_mmu", false) ? MMU_TDP_MMU : MMU_TDP_LEGACY;
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The seam: an engine is an implementation of the KVM ABI, <linux/kvm.h>, behind
- * four calls that mean what the system calls of the same name mean, errno
- * included. Nothing above asks which engine it has, except to require a feature.
+ * calls that mean what the system calls of the same name mean, errno included.
+ * Nothing above asks which engine it has, except to require a feature.
+ *
+ * Memory that guests are given, and the vCPUs' shared structures, are mapped and
+ * changed by the engine's calls: the kernel's MMU hears of a change from the
+ * kernel, another one has to be called for it.
  */
 #ifndef LIB_ENGINE_H
 #define LIB_ENGINE_H
@@ -17,16 +21,32 @@ struct engine {
 	int (*open)(const char *path, int flags);
 	/* As ioctl(2): -1 and errno on failure. */
 	int (*ioctl)(int fd, unsigned long request, void *arg);
-	/* As mmap(2), for vCPU run structures and dirty rings. */
-	void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 	int (*close)(int fd);
+	/* As mmap(2), for vCPU run structures, dirty rings and guests' memory. */
+	void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+	int (*munmap)(void *addr, size_t len);
+	int (*mprotect)(void *addr, size_t len, int prot);
+	int (*madvise)(void *addr, size_t len, int advice);
+	void *(*mremap)(void *addr, size_t old_len, size_t new_len, int flags, void *new_addr);
+	/* How many bytes of the range transparent huge pages back now. */
+	size_t (*huge_bytes)(const void *addr, size_t len);
+	/*
+	 * Guests' memory is the kernel's: shared copy-on-write after fork(2), merged by KSM,
+	 * swapped to a device, taken from pools of huge pages, seen in /proc/self. Otherwise it's a model of all
+	 * that except fork and KSM.
+	 */
+	bool kernel_memory;
 };
 
 /*
  * The engine that MMUSCOPE_ENGINE names ("kvm" when unset). An unknown name
- * ends the case as an error.
+ * ends the case as an error, as do parameters in MMUSCOPE_CONFIG that engine "intree",
+ * which takes them from there, does not have.
  */
 const struct engine *engine(void);
+
+/* Whether engine @name is part of this build. */
+bool engine_built(const char *name);
 
 /*
  * The value of module parameter @name ("npt", "tdp_mmu", …) of whichever of
@@ -37,6 +57,19 @@ bool engine_param(const char *name, char *value, size_t size);
 
 /* engine_param() as a truth value: "Y", "1" … are true; @fallback when unknown. */
 bool engine_param_bool(const char *name, bool fallback);
+
+/*
+ * Changes parameter @name of module kvm; false where that is refused. Cases that do it are
+ * exclusive, and put it back.
+ */
+bool engine_param_set(const char *name, const char *value);
+
+/*
+ * What is wrong with "k=v[,k=v]" as parameters of engine "intree", or NULL; valid until the
+ * next call. The names that it has, separated by ", ".
+ */
+const char *engine_config_error(const char *config);
+const char *engine_config_names(void);
 
 /*
  * The kind of MMU that the guests of this engine get, one of MMU_TDP_MMU,

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine.h"
 #include "memory.h"
 #include "test.h"
 
@@ -76,25 +77,31 @@ struct memory memory_alloc(u64 size, enum mem_backing backing)
 	struct memory m = {.backing = backing, .page_size = backings[backing].page_size, .fd = -1};
 	u64 align = m.page_size > SZ_2M ? m.page_size : SZ_2M;
 	int flags = MAP_FIXED | (backings[backing].shared ? MAP_SHARED : MAP_PRIVATE);
+	const struct engine *e = engine();
+	unsigned int file = MFD_CLOEXEC;
 	int huge = 0;
 
 	m.size = (size + m.page_size - 1) & ~(m.page_size - 1);
-	if (backing == MEM_THP)
+	if (backing == MEM_THP && e->kernel_memory)
 		require_thp();
 	if (backings[backing].hugetlb)
 		huge = __builtin_ctzll(m.page_size);
 	if (backings[backing].file) {
-		m.fd = memfd_create("mmuscope", MFD_CLOEXEC | (huge ? MFD_HUGETLB : 0) |
-							(unsigned int)huge << MAP_HUGE_SHIFT);
+		/* A model needs no pool of huge pages: it's told the size with the mapping. */
+		if (huge && e->kernel_memory)
+			file |= MFD_HUGETLB | (unsigned int)huge << MAP_HUGE_SHIFT;
+		m.fd = memfd_create("mmuscope", file);
 		if (m.fd < 0 || ftruncate(m.fd, m.size))
 			test_skip("guest memory of %s: memfd of %lu bytes: %s",
 				  backings[backing].name, m.size, strerror(errno));
 	} else {
-		flags |= MAP_ANONYMOUS | (huge ? MAP_HUGETLB | huge << MAP_HUGE_SHIFT : 0);
+		flags |= MAP_ANONYMOUS;
 	}
+	if (huge && (m.fd < 0 || !e->kernel_memory))
+		flags |= MAP_HUGETLB | huge << MAP_HUGE_SHIFT;
 	if (!huge)
 		flags |= MAP_NORESERVE;
-	m.hva = mmap(reserve(m.size, align), m.size, PROT_READ | PROT_WRITE, flags, m.fd, 0);
+	m.hva = e->mmap(reserve(m.size, align), m.size, PROT_READ | PROT_WRITE, flags, m.fd, 0);
 	if (m.hva == MAP_FAILED)
 		test_skip(
 			"guest memory of %s: %lu bytes: %s (see /sys/kernel/mm/hugepages/*/nr_hugepages)",
@@ -102,14 +109,14 @@ struct memory memory_alloc(u64 size, enum mem_backing backing)
 	if (backing == MEM_THP)
 		memory_madvise(&m, 0, m.size, MADV_HUGEPAGE);
 	else if (!backings[backing].hugetlb)
-		madvise(m.hva, m.size, MADV_NOHUGEPAGE); /* fails where THP is not built in */
+		e->madvise(m.hva, m.size, MADV_NOHUGEPAGE); /* fails where THP is not built in */
 	return m;
 }
 
 void memory_free(struct memory *m)
 {
 	if (m->hva)
-		munmap(m->hva, m->size);
+		engine()->munmap(m->hva, m->size);
 	if (m->fd >= 0)
 		close(m->fd);
 	m->hva = NULL;
@@ -118,33 +125,19 @@ void memory_free(struct memory *m)
 
 void memory_madvise(struct memory *m, u64 offset, u64 size, int advice)
 {
-	if (madvise((char *)m->hva + offset, size, advice))
+	if (engine()->madvise((char *)m->hva + offset, size, advice))
 		test_error("madvise(%s memory + %#lx, %#lx, %d): %s", backings[m->backing].name,
 			   offset, size, advice, strerror(errno));
 }
 
 void memory_mprotect(struct memory *m, u64 offset, u64 size, int prot)
 {
-	if (mprotect((char *)m->hva + offset, size, prot))
+	if (engine()->mprotect((char *)m->hva + offset, size, prot))
 		test_error("mprotect(%s memory + %#lx, %#lx, %d): %s", backings[m->backing].name,
 			   offset, size, prot, strerror(errno));
 }
 
 u64 memory_thp_bytes(const struct memory *m, u64 offset, u64 size)
 {
-	u64 from = (u64)m->hva + offset, to = from + size, start, end, kib, sum = 0;
-	bool inside = false;
-	char line[512];
-	FILE *f = fopen("/proc/self/smaps", "re");
-
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			inside = start < to && end > from;
-		else if (inside && sscanf(line, "AnonHugePages: %lu kB", &kib) == 1)
-			sum += kib * KiB;
-	}
-	fclose(f);
-	return sum;
+	return engine()->huge_bytes((char *)m->hva + offset, size);
 }

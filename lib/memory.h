@@ -11,7 +11,7 @@
 enum mem_backing {
 	MEM_ANON, /* private anonymous, 4 KiB pages only (MADV_NOHUGEPAGE) */
 	MEM_THP,  /* private anonymous, 2 MiB pages where the kernel finds some (MADV_HUGEPAGE) */
-	MEM_HUGETLB_2M, /* private hugetlbfs; skips where the pool has too few pages */
+	MEM_HUGETLB_2M, /* private hugetlbfs; skips where the kernel's pool has too few pages */
 	MEM_HUGETLB_1G,
 	MEM_MEMFD,    /* shared file mapping of a memfd, 4 KiB pages */
 	MEM_MEMFD_2M, /* shared, hugetlbfs */
@@ -46,8 +46,8 @@ void memory_madvise(struct memory *m, u64 offset, u64 size, int advice);
 void memory_mprotect(struct memory *m, u64 offset, u64 size, int prot);
 
 /*
- * How many bytes of [@offset, @offset + @size) the kernel backs with
- * transparent huge pages now (AnonHugePages of smaps).
+ * How many bytes of [@offset, @offset + @size) transparent huge pages back
+ * now (with engine "kvm": AnonHugePages of smaps).
  */
 u64 memory_thp_bytes(const struct memory *m, u64 offset, u64 size);
 

@@ -122,6 +122,23 @@ static void run_probe_child(void)
 		waitpid(pid, NULL, 0);
 }
 
+/* An engine of our own is whole: what it can't do is its defect, not the host's. */
+static void no_probe(struct kvm_probe *p)
+{
+	*p = (struct kvm_probe){
+		.present = true,
+		.permitted = true,
+		.usable = true,
+		.full = true,
+		.modes = BIT(PM_COUNT) - 1,
+	};
+}
+
+static bool is_own_engine(void)
+{
+	return strcmp(engine()->name, "kvm");
+}
+
 static void do_probe(struct kvm_probe *p)
 {
 	int fd = engine()->open("/dev/kvm", O_RDWR | O_CLOEXEC), version;
@@ -176,7 +193,9 @@ void kvm_probe(struct kvm_probe *probe)
 	static bool done;
 
 	pthread_mutex_lock(&lock);
-	if (!done)
+	if (!done && is_own_engine())
+		no_probe(&cached);
+	else if (!done)
 		do_probe(&cached);
 	done = true;
 	*probe = cached;
@@ -188,7 +207,7 @@ bool kvm_is_partial(void)
 	const char *strict = getenv("MMUSCOPE_STRICT");
 	struct kvm_probe p;
 
-	if (strict && *strict == '1')
+	if ((strict && *strict == '1') || is_own_engine())
 		return false;
 	kvm_probe(&p);
 	return p.usable && !p.full;

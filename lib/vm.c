@@ -310,7 +310,7 @@ void vm_destroy(struct vm *vm)
 
 		vcpu_drop_timer(v);
 		vcpu_drop_ring(v);
-		munmap(v->run, v->run_size);
+		engine()->munmap(v->run, v->run_size);
 		if (v->stats_fd > 0)
 			engine()->close(v->stats_fd);
 		engine()->close(v->fd);

@@ -221,6 +221,7 @@ static const struct engine engines[] = {
 		.madvise = intree_madvise,
 		.mremap = intree_mremap,
 		.huge_bytes = intree_huge_bytes,
+		.age = intree_age,
 	},
 #endif
 };

@@ -31,6 +31,11 @@ struct engine {
 	/* How many bytes of the range transparent huge pages back now. */
 	size_t (*huge_bytes)(const void *addr, size_t len);
 	/*
+	 * Whether a guest accessed any page of the range since the last such call, as reclaim asks
+	 * the MMU. NULL: only the kernel can ask that.
+	 */
+	bool (*age)(void *addr, size_t len);
+	/*
 	 * Guests' memory is the kernel's: shared copy-on-write after fork(2), merged by KSM,
 	 * swapped to a device, taken from pools of huge pages, seen in /proc/self. Otherwise it's a model of all
 	 * that except fork and KSM.

@@ -166,17 +166,18 @@ TEST(moved, .what = "the backing is moved away and other memory comes in its pla
 	REQUIRE_EFAULT();
 	window_map(vm, gpa, SZ_4M, 1);
 	guest_number(v, gpa, SZ_4M, A);
-	ASSERT(mremap(hva, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, away.hva) == away.hva);
+	ASSERT(engine()->mremap(hva, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, away.hva) ==
+	       away.hva);
 	expect_efault(v, AGENT_READ, window(vm, gpa + SZ_4K), 0, "a hole");
-	ASSERT(mmap(hva, SZ_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		    0) == hva);
+	ASSERT(engine()->mmap(hva, SZ_2M, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == hva);
 	vcpu_exec(v);
 	EXPECT_VALUE(op_result(v, 0), 0, "new memory");
 	guest_number(v, gpa, SZ_2M, B);
 	EXPECT_EQ(*frame_word(away.hva, SZ_4K), A + 1, "memory that was moved away");
 	EXPECT_EQ(*frame_word(hva, SZ_4K), B + 1);
 	/* Back again, over what is there. */
-	ASSERT(mremap(away.hva, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, hva) == hva);
+	ASSERT(engine()->mremap(away.hva, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, hva) == hva);
 	expect_frames(v, gpa, SZ_4M, A, "the first memory");
 }
 
@@ -208,6 +209,8 @@ TEST(fork, .what = "after a fork the guest's memory and the other process's part
 	u32 seen[2];
 	pid_t pid;
 
+	REQUIRE(engine()->kernel_memory,
+		"memory of the kernel's, which fork() shares copy-on-write");
 	window_map(vm, s->gpa, SZ_2M, t->variant_idx ? 2 : 1);
 	guest_number(v, s->gpa, SZ_2M, A);
 	ASSERT_EQ(pipe(down), 0);
@@ -241,7 +244,7 @@ TEST(private_file, .what = "a private file mapping is copied at the guest's writ
 	u8 *hva;
 
 	number_frames(file.hva, SZ_2M, A);
-	hva = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.fd, 0);
+	hva = engine()->mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.fd, 0);
 	ASSERT(hva != MAP_FAILED);
 	slot_add_hva(vm, 2, SLOT2_GPA, SZ_2M, hva, 0);
 	window_map(vm, SLOT2_GPA, SZ_2M, 1);
@@ -276,7 +279,7 @@ TEST(huge_pages, .what = "huge pages of the host are split and collapsed under t
 	write4(v, window(vm, s->gpa + 200 * SZ_4K), B + 200);
 	expect_frames(v, s->gpa, SZ_4M, B, "split further");
 
-	err = madvise(s->hva, SZ_4M, MADV_COLLAPSE) ? errno : 0;
+	err = engine()->madvise(s->hva, SZ_4M, MADV_COLLAPSE) ? errno : 0;
 	REQUIRE(err != EINVAL, "MADV_COLLAPSE (Linux 6.1)");
 	ASSERT_EQ(err, 0, "MADV_COLLAPSE");
 	expect_frames(v, s->gpa, SZ_4M, B, "collapsed");

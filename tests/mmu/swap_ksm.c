@@ -63,6 +63,8 @@ static long get(const char *path)
 
 static void ksm_stop(void)
 {
+	if (!engine()->kernel_memory)
+		return;
 	put(KSM_RUN, "0");
 }
 
@@ -77,6 +79,7 @@ static void ksm_start(void)
 	long run = get(KSM_RUN);
 	int err;
 
+	REQUIRE(engine()->kernel_memory, "memory of the kernel's, which KSM merges");
 	REQUIRE(run >= 0, "KSM (" KSM_RUN ")");
 	REQUIRE(run == 0, "KSM that nobody else uses (" KSM_RUN " is %ld)", run);
 	REQUIRE(get("/proc/self/ksm_merging_pages") >= 0,
@@ -154,6 +157,8 @@ TEST(merge, .what = "merged pages are shared until one is written, the others st
 
 static void swap_undo(void)
 {
+	if (!engine()->kernel_memory)
+		return;
 	swapoff(ZRAM);
 	put(ZRAM_RESET, "1");
 }
@@ -177,6 +182,8 @@ static void swap_start(void)
 	int fd, err;
 
 	_Static_assert(sizeof(*header) == SZ_4K, "the header fills the first page");
+	if (!engine()->kernel_memory)
+		return; /* a model has somewhere to put its pages */
 	REQUIRE(!access(ZRAM_SIZE, F_OK), "a zram device (modprobe zram)");
 	REQUIRE(get(ZRAM_SIZE) == 0, "a zram device that nobody uses (" ZRAM_SIZE ")");
 	snprintf(size, sizeof(size), "%llu", SWAP_BYTES);
@@ -195,12 +202,15 @@ static void swap_start(void)
 		test_skip("swapon(" ZRAM "): %s", strerror(errno));
 }
 
-/* How many pages of @m are in swap: bit 62 of their pagemap entries. */
+/* How many pages of @m are in swap: bit 62 of their pagemap entries. A model takes what it's told. */
 static u64 swapped(const struct memory *m)
 {
 	u64 entry, i, n = 0;
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int fd;
 
+	if (!engine()->kernel_memory)
+		return m->size / SZ_4K;
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	for (i = 0; fd >= 0 && i < m->size / SZ_4K; i++)
 		if (pread(fd, &entry, 8, ((u64)m->hva / SZ_4K + i) * 8) == 8 && (entry >> 62 & 1))
 			n++;

@@ -130,7 +130,7 @@ TEST(log_on_off, .what = "huge pages are split for the dirty log and come back a
 
 static void restore_eager(void)
 {
-	kvm_param_write("eager_page_split", "Y");
+	engine_param_set("eager_page_split", "Y");
 }
 
 TEST(log_on_off_lazy, .what = "the same when huge pages are split at the first write",
@@ -140,9 +140,9 @@ TEST(log_on_off_lazy, .what = "the same when huge pages are split at the first w
 
 	require_tdp(MMU_TDP_MMU);
 	REQUIRE(engine_param("eager_page_split", was, sizeof(was)), "parameter eager_page_split");
-	REQUIRE(kvm_param_write("eager_page_split", "N"), "eager_page_split can be written");
+	REQUIRE(engine_param_set("eager_page_split", "N"), "eager_page_split can be written");
 	check_log_over_huge(false);
-	kvm_param_write("eager_page_split", was);
+	engine_param_set("eager_page_split", was);
 }
 
 TEST(under_log, .what = "memory first touched under the log is mapped by small pages")

@@ -21,7 +21,7 @@ static const char *const nx_fixes[] = {"CVE-2018-12207", NULL};
 
 static void restore_nx(void)
 {
-	kvm_param_write("nx_huge_pages", "auto");
+	engine_param_set("nx_huge_pages", "auto");
 }
 
 static void set_nx(const char *value)
@@ -30,7 +30,7 @@ static void set_nx(const char *value)
 
 	REQUIRE(engine_param("nx_huge_pages", was, sizeof(was)), "kvm.nx_huge_pages");
 	REQUIRE(strcmp(was, "never"), "kvm.nx_huge_pages that is not fixed to \"never\"");
-	REQUIRE(kvm_param_write("nx_huge_pages", value), "kvm.nx_huge_pages can be written");
+	REQUIRE(engine_param_set("nx_huge_pages", value), "kvm.nx_huge_pages can be written");
 	test_cleanup((void (*)(void *))restore_nx, NULL);
 }
 
@@ -91,7 +91,7 @@ TEST(split_by_fetch, .what = "with nx_huge_pages a fetch splits the huge page, d
 	EXPECT_EQ(vm_stat(vm, "nx_lpage_splits") - splits, HUGE, "splits at the end");
 
 	/* Off: everything is zapped, fetches make huge pages again. */
-	ASSERT(kvm_param_write("nx_huge_pages", "N"));
+	ASSERT(engine_param_set("nx_huge_pages", "N"));
 	run_code(vm);
 	expect_frames(vm->vcpu[0], vm->mem->gpa, FRAMES, 7000, "workaround off");
 	EXPECT_EQ(pages_now(vm).p2m - before.p2m, HUGE, "2 MiB mappings, workaround off");

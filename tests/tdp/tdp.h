@@ -95,20 +95,4 @@ static inline void require_thp(const struct memory *m, u64 offset, u64 size)
 		(u64)(size / KiB), (u64)(got / KiB));
 }
 
-/* Writes @value to parameter @name of kvm.ko; false when that is refused. */
-static inline bool kvm_param_write(const char *name, const char *value)
-{
-	char path[128];
-	bool done;
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	done = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
-	close(fd);
-	return done;
-}
-
 #endif

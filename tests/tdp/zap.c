@@ -185,7 +185,8 @@ TEST(collapse, .what = "small pages that the host joins to a huge one keep their
 	if (counted())
 		EXPECT_EQ(pages_now(vm).p4k - before.p4k, frames, "4 KiB mappings");
 	memory_madvise(&vm->mem->mem, 0, BIG, MADV_HUGEPAGE);
-	REQUIRE(!madvise(vm->mem->hva, BIG, MADV_COLLAPSE_), "MADV_COLLAPSE (%s)", strerror(errno));
+	REQUIRE(!engine()->madvise(vm->mem->hva, BIG, MADV_COLLAPSE_), "MADV_COLLAPSE (%s)",
+		strerror(errno));
 	require_thp(&vm->mem->mem, 0, BIG);
 	expect_frames(v, vm->mem->gpa, frames, 1, "joined");
 	write_frames(v, vm->mem->gpa, frames, 9000);

@@ -21,10 +21,11 @@
 	 SZ_4K) /* kvm_run, PIO data, coalesced MMIO; the ring follows at DIRTY_LOG_PAGE_OFFSET */
 
 /* Requests beyond the MMU's. */
-#define KVM_REQ_SMI	     (KVM_REQ_HV << 0)
-#define KVM_REQ_NMI	     (KVM_REQ_HV << 1)
-#define KVM_REQ_TRIPLE_FAULT (KVM_REQ_HV << 2)
-#define KVM_REQ_RING_FULL    (KVM_REQ_HV << 3)
+#define KVM_REQ_SMI	      (KVM_REQ_HV << 0)
+#define KVM_REQ_NMI	      (KVM_REQ_HV << 1)
+#define KVM_REQ_TRIPLE_FAULT  (KVM_REQ_HV << 2)
+#define KVM_REQ_RING_FULL     (KVM_REQ_HV << 3)
+#define KVM_REQ_TLB_FLUSH_GPA (KVM_REQ_HV << 4) /* a range; hw_do_flushes() clears it */
 
 /* Where a vCPU is; for kicks. */
 enum vcpu_mode {
@@ -71,6 +72,10 @@ struct vcpu {
 	struct nested nested;		    /* the second dimension, cpu.nested when TDP */
 	enum vcpu_mode mode;		    /* atomically */
 	u64 flush_gpa_start, flush_gpa_end; /* with KVM_REQ_TLB_FLUSH_GPA, hw.c */
+	struct hw_spinlock flush_lock;	    /* for these two */
+	hpa_t root; /* hw_load_root()'s: what the cpu is to run with, and its number of levels */
+	int root_level;
+	bool many_roots; /* the TLB may have translations made with other roots than that */
 
 	struct kvm_cpuid_entry2 cpuid[MAX_CPUID];
 	u32 nr_cpuid;
@@ -162,6 +167,12 @@ int dirty_ring_reset(struct vm *vm);
 bool dirty_ring_soft_full(struct vcpu *v);
 int stats_fd_vm(struct vm *vm);
 int stats_fd_vcpu(struct vcpu *v);
+/*
+ * struct vm and struct vcpu must come from here: zeroed, in memory that the statistics descriptors share, so
+ * that reading those shows counters as they are. @vcpu: which of the two it is; @id: its number, or the VM's.
+ */
+void *stats_object_alloc(size_t size, bool vcpu, unsigned long id);
+void stats_object_free(void *object);
 
 /* guest_mem.c: the hypervisor's own accesses to guest memory, dirty logging included; 0 or -EFAULT. */
 int guest_read(struct kvm_vcpu *vcpu, gpa_t gpa, void *buf, unsigned int size);
@@ -181,9 +192,19 @@ void hw_do_flushes(struct vcpu *v);
 /* What the cpu sees at a physical address: struct phys's frame(). */
 void *hw_frame(struct phys *p, hpa_t hpa);
 
-/* host.c: the model of the host's memory; see kvm.h for its system calls. */
+/*
+ * host.c: the model of the host's memory; see kvm.h for its system calls. intree_mmap() of what isn't a vCPU's
+ * descriptor is host_mmap().
+ */
+void *host_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+/* A VM's slots are told of changes from here on, until the other call. */
 void host_register(struct vm *vm);
 void host_unregister(struct vm *vm);
-/* The hva range has become, or has ceased to be, part of a memslot. */
+/* While held, host memory doesn't change; memslots are replaced with it held. Inside slots_lock, outside mmu_lock. */
+void host_lock(void);
+void host_unlock(void);
+/* The hva range has become, or has ceased to be, part of a memslot: hw_frame() lets the cpu reach it. */
+void host_slot_added(u64 hva, u64 size);
+void host_slot_removed(u64 hva, u64 size);
 
 #endif

@@ -53,6 +53,9 @@ struct kvm_lpage_info {
 	int disallow_lpage;
 };
 
+/* kvm_memory_slot.flags: about to be deleted or moved; faults on it try again. */
+#define KVM_MEMSLOT_INVALID BIT(16)
+
 struct kvm_memory_slot {
 	gfn_t base_gfn;
 	u64 npages;

@@ -100,13 +100,12 @@ static bool take_fault(struct cpu *cpu)
 {
 	struct cpu_event fault = cpu->fault;
 
-	cpu->mmio.nr_pages = cpu->mmio.nr_answers = 0;
-
 	if (cpu->intercept.exceptions >> fault.vector & 1) {
 		cpu->exit.reason = EXIT_EXCEPTION;
 		cpu->exit.event = fault;
 		return false;
 	}
+	cpu_abandon(cpu);
 	if (!combine_events(&cpu->delivering, &fault)) {
 		cpu->exit.reason = EXIT_SHUTDOWN;
 		return false;
@@ -213,9 +212,32 @@ bool cpu_interruptible(const struct cpu *cpu)
 	return (cpu->rflags & FLAG_IF) && !cpu->shadow && cpu->event.type == EVENT_NONE;
 }
 
+void cpu_abandon(struct cpu *cpu)
+{
+	cpu->mmio.nr_pages = cpu->mmio.nr_answers = 0;
+	cpu->io_answered = false;
+}
+
+void cpu_retract_mmio(struct cpu *cpu, unsigned int count)
+{
+	if (count < cpu->mmio.nr_answers)
+		cpu->mmio.nr_answers = count;
+}
+
 void cpu_inject(struct cpu *cpu, const struct cpu_event *event)
 {
+	cpu_abandon(cpu);
 	cpu->event = *event;
+}
+
+bool cpu_inject_fault(struct cpu *cpu, const struct cpu_event *first, const struct cpu_event *fault)
+{
+	struct cpu_event event = *fault;
+
+	if (!combine_events(first, &event))
+		return false;
+	cpu_inject(cpu, &event);
+	return true;
 }
 
 void cpu_sync(struct cpu *cpu)

@@ -157,6 +157,7 @@ struct cpu_exit_info {
 	u16 port;
 	u8 size; /* bytes */
 	bool in, string, rep;
+	bool implicit; /* MMIO: the processor's own access (descriptor, TSS), whatever CPL is */
 	/* CR, DR, MSR, INVLPG (value: address), INVPCID (value: type) */
 	u32 nr; /* of the register */
 	bool write;
@@ -305,7 +306,8 @@ void cpu_answer_io(struct cpu *cpu, u64 value);
 /*
  * Has accesses to the linear page of @gva by the instruction at RIP answered by the
  * owner, as a hypervisor does with memory that is a device: EXIT_MMIO for each, until
- * the instruction is complete or faults, which ends the claim. Code and events are not
+ * the instruction is complete or faults, which ends the claim. Of an access that crosses into
+ * another page, the part in the claimed page is asked for, 1 to 7 bytes. Code and events are not
  * affected. False: it has two such pages already. The page's translation isn't looked
  * at; whether the guest may access it is for the owner to have checked.
  */
@@ -316,6 +318,17 @@ bool cpu_claim_page(struct cpu *cpu, gva_t gva);
  */
 void cpu_answer_mmio(struct cpu *cpu, u64 value);
 
+/*
+ * Takes back all answers of EXIT_MMIO but the first @count: what was answered with the
+ * others is asked again when the instruction is executed again.
+ */
+void cpu_retract_mmio(struct cpu *cpu, unsigned int count);
+/*
+ * The instruction at RIP is not to be resumed: forgets its claims and answers. Implied by
+ * cpu_inject(), but not by an exception that is intercepted.
+ */
+void cpu_abandon(struct cpu *cpu);
+
 /* Whether an external interrupt could be delivered now. */
 bool cpu_interruptible(const struct cpu *cpu);
 
@@ -324,6 +337,12 @@ bool cpu_interruptible(const struct cpu *cpu);
  * external interrupt is the caller's to hold back until cpu_interruptible().
  */
 void cpu_inject(struct cpu *cpu, const struct cpu_event *event);
+/*
+ * Has @fault delivered, which the owner found while @first was on its way (exit.delivering): as itself
+ * or, where the manuals say so, as a double fault. False: a triple fault, the processor shuts down.
+ */
+bool cpu_inject_fault(struct cpu *cpu, const struct cpu_event *first,
+		      const struct cpu_event *fault);
 
 /*
  * MSRs of the processor itself. False: #GP, or not one that it has; @value

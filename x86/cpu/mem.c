@@ -196,6 +196,7 @@ static u64 mmio(struct cpu *cpu, gva_t gva, unsigned int size, bool write, u64 v
 	cpu->exit.gva = gva;
 	cpu->exit.size = size;
 	cpu->exit.write = write;
+	cpu->exit.implicit = cpu->mmu.implicit;
 	cpu->exit.value = value & size_mask(size);
 	leave(cpu, EXIT_MMIO);
 }
@@ -212,6 +213,27 @@ static gva_t next_page(const struct cpu *cpu, gva_t gva, unsigned int by)
 	return in_64(cpu) ? gva : (u32)gva;
 }
 
+/* One part of an access, which lies in one page; of any size, but atomic only where that is 1, 2, 4 or 8. */
+static u64 read_part(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kind)
+{
+	u64 value = 0;
+
+	if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
+		return mmio(cpu, gva, size, false, 0);
+	for (unsigned int i = 0; i < size; i++) {
+		u8 *host = lin_host(cpu, gva + i, kind);
+
+		value |= forward(cpu, host, 1, load_host(host, 1)) << (8 * i);
+	}
+	return value;
+}
+
+static void write_part(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
+{
+	for (unsigned int i = 0; i < size; i++)
+		queue_store(cpu, lin_host(cpu, gva + i, ACCESS_WRITE), 1, value >> (8 * i));
+}
+
 u64 lin_read(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kind)
 {
 	unsigned int first = bytes_in_page(gva);
@@ -225,25 +247,37 @@ u64 lin_read(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kin
 		value = load_host(host, size);
 		return cpu->nr_stores ? forward(cpu, host, size, value) : value;
 	}
-	/* In two pages: each byte for itself. */
-	value = 0;
-	for (unsigned int i = 0; i < size; i++)
-		value |= lin_read(cpu, next_page(cpu, gva, i), 1, kind) << (8 * i);
-	return value;
+	/* In two pages: each for itself. */
+	value = read_part(cpu, gva, first, kind);
+	return value | read_part(cpu, next_page(cpu, gva, first), size - first, kind)
+			       << (8 * first);
+}
+
+/* A write in two pages: memory first, since it may fault, which a device doesn't. */
+static void write_across(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
+{
+	unsigned int first = bytes_in_page(gva);
+	gva_t next = next_page(cpu, gva, first);
+	bool claims[2] = {claimed(cpu, gva), claimed(cpu, next)};
+
+	if (!claims[0])
+		write_part(cpu, gva, first, value);
+	if (!claims[1])
+		write_part(cpu, next, size - first, value >> (8 * first));
+	if (claims[0])
+		mmio(cpu, gva, first, true, value);
+	if (claims[1])
+		mmio(cpu, next, size - first, true, value >> (8 * first));
 }
 
 void lin_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
 {
-	unsigned int first = bytes_in_page(gva);
-
-	if (first < size) {
-		for (unsigned int i = 0; i < size; i++)
-			lin_write(cpu, next_page(cpu, gva, i), 1, value >> (8 * i));
-	} else if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva)) {
+	if (bytes_in_page(gva) < size)
+		write_across(cpu, gva, size, value);
+	else if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
 		mmio(cpu, gva, size, true, value);
-	} else {
+	else
 		queue_store(cpu, lin_host(cpu, gva, ACCESS_WRITE), size, value);
-	}
 }
 
 u64 sys_read(struct cpu *cpu, gva_t gva, unsigned int size)

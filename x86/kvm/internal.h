@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "x86/cpu/cpu.h"
 #include "x86/kvm/kvm.h"
@@ -53,7 +54,8 @@ struct vm {
 	/* mmu_lock and its readers, RCU's callbacks: hw.c */
 	struct hw_vm *hw;
 	pthread_t nx_worker;
-	bool nx_worker_runs;
+	bool nx_worker_runs, nx_worker_stop;
+	pthread_cond_t nx_worker_wake; /* with lock */
 };
 
 struct vcpu {
@@ -82,9 +84,18 @@ struct vcpu {
 	u32 mp_state;
 	bool smm, in_nmi;
 	u32 smbase;
-	u64 guest_cr0, guest_cr4,
+	u64 guest_cr0, guest_cr3, guest_cr4,
 		guest_efer; /* shadow paging: what the guest thinks; the cpu has others */
-	u8 pending_irq;	    /* KVM_INTERRUPT */
+	u64 role_key;	    /* of the registers that kvm_init_mmu() last saw */
+	bool smi_pending;
+	bool sigmask_set;
+	sigset_t sigmask;    /* KVM_SET_SIGNAL_MASK: while it runs */
+	u64 io_rip, io_next; /* with io_pending: the instruction, and the one after it */
+	u8 io_size;	     /* of an IN that waits; 0: OUT */
+	bool io_string;	     /* INS, OUTS: the processor completes it */
+	u8 xsave[4096];	     /* x87 and SSE state, which the cpu lacks, kept for user space */
+	u64 soft_msr[64];    /* MSRs without effect, see msr.c */
+	u8 pending_irq;	     /* KVM_INTERRUPT */
 	bool irq_pending, nmi_pending;
 	bool io_pending, mmio_pending; /* the last exit awaits user space's answer */
 	/* An instruction that is being emulated, because of where it reads or writes; see emulate.c. */
@@ -95,6 +106,11 @@ struct vcpu {
 		u8 size, done; /* of that access; bytes answered so far: 8 at a time */
 		u64 value;
 		bool write;
+		/* The latest read of memory: a write to the same place is exchanged against it. */
+		bool have_read;
+		gpa_t read_gpa;
+		u8 read_size, read_answer; /* … and how many answers there were before it */
+		u64 read_value;
 	} emul;
 };
 
@@ -121,6 +137,8 @@ int fd_create(enum fd_kind kind, void *object, void (*release)(void *object));
 /* The object and its kind, held until fd_put(); NULL: not one of ours. */
 void *fd_get(int fd, enum fd_kind *kind);
 void fd_put(int fd);
+/* Parameters that new VMs get; system.c. */
+struct mmu_params params_now(void);
 
 /* system.c, vm.c, vcpu.c: ioctls by kind. */
 int system_ioctl(unsigned long request, void *arg);
@@ -143,11 +161,40 @@ int regs_get_sregs(struct vcpu *v, struct kvm_sregs *s);
 int regs_set_sregs(struct vcpu *v, const struct kvm_sregs *s);
 /* The guest's MOV to CR0, 3, 4, EFER where they exit; true: done, false: #GP. */
 bool guest_write_cr(struct vcpu *v, unsigned int nr, u64 value);
+bool guest_write_efer(struct vcpu *v, u64 value);
+u64 guest_cr0(const struct vcpu *v);
+u64 guest_cr3(const struct vcpu *v);
+u64 guest_cr4(const struct vcpu *v);
+u64 guest_efer(const struct vcpu *v);
+/* Sets all four together, unchecked, and everything that follows from a change of them. */
+void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer);
+/* Reads the PDPTEs at @cr3; false: reserved bits, or no memory, and the old ones stay. */
+bool guest_load_pdptrs(struct vcpu *v, u64 cr3);
+/* The guest's INVPCID or MOV to CR3 drops @pcid; CR4.PGE and the like drop everything. */
+void guest_flush_pcid(struct vcpu *v, u16 pcid);
+void guest_flush_all(struct vcpu *v);
+/* After an instruction that was carried out for the guest. */
+void skip_insn(struct vcpu *v);
+void inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
+/* kvm_mmu.inject_page_fault. */
+void inject_page_fault(struct kvm_vcpu *vcpu, const struct x86_exception *e);
+static inline bool vm_tdp(const struct vm *vm)
+{
+	return mmu_params_tdp(&vm->kvm.params);
+}
+
+/* msr.c */
+bool msr_read(struct vcpu *v, u32 msr, bool host, u64 *value);
+bool msr_write(struct vcpu *v, u32 msr, bool host, u64 value);
+int msr_index_list(struct kvm_msr_list *list);
+bool msr_intercept(void *arg, u32 msr, bool write);
 
 /* run.c, exit.c, emulate.c, smm.c */
 int vcpu_run(struct vcpu *v);
 /* The CPU left the guest: 1 to go on, 0 to return to user space (kvm_run is filled), -errno. */
 int handle_exit(struct vcpu *v, enum cpu_exit reason);
+/* KVM_EXIT_INTERNAL_ERROR with the instruction's bytes; 0. */
+int emulation_failure(struct vcpu *v);
 /* RET_PF_EMULATE at @gva: has the instruction executed with accesses to that page answered by us. */
 int emulate_start(struct vcpu *v, gva_t gva, gpa_t gpa);
 int emulate_mmio_exit(struct vcpu *v); /* EXIT_MMIO of the cpu */

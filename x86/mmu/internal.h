@@ -42,6 +42,7 @@ struct kvm_mmu_page {
 	u64 unsync_child_bitmap[SPTE_ENT_PER_PAGE / 64];
 	struct kvm_rmap_head parent_ptes; /* shadow MMU: SPTEs that point here */
 	u64 *ptep;			  /* TDP MMU: the one that does; NULL: root or unlinked */
+	bool zap_scheduled;		  /* TDP MMU: an invalid root whose tables still stand */
 	int write_flooding_count;
 	struct list possible_nx_huge_page_link;
 	struct kvm *kvm; /* TDP MMU: for deferred freeing */

@@ -70,6 +70,15 @@ struct kvm_memory_slot {
 	} arch;
 };
 
+/* Of flags: KVM_MEM_LOG_DIRTY_PAGES and KVM_MEM_READONLY. */
+#define SLOT_LOG_DIRTY BIT(0)
+#define SLOT_READONLY  BIT(1)
+
+static inline bool slot_logs_dirty(const struct kvm_memory_slot *slot)
+{
+	return slot->flags & SLOT_LOG_DIRTY;
+}
+
 /* The slots of one address space, sorted by base_gfn; replaced as a whole. */
 struct kvm_memslots {
 	u64 generation; /* bit 63: an update is going on */

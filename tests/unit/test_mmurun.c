@@ -4,6 +4,7 @@
  * the exit status. mmusuite is a script that prints what a real one would, or
  * what one would that was cut off.
  */
+#include "lib/engine.h"
 #include "tests/unit/test_mmurun.h"
 
 static const struct {
@@ -27,6 +28,7 @@ static const struct {
 	{{"--host", "--vm"}, "--host with --vm"},
 	{{"--host", "--modules", "/tmp"}, "--modules with --host"},
 	{{"a b"}, "'a b': not a glob"},
+	{{"--engine", "intree", "--vm"}, "--engine intree with --vm: it runs here"},
 };
 
 TEST(bad_options, .what = "a bad value is named, with the remedy, and ends with 2")
@@ -52,13 +54,78 @@ TEST(help, .what = "--help documents every exit status and ends with 0")
 	EXPECT_HAS(&p, "\n  12 ");
 }
 
-TEST(intree, .what = "an engine that is not built in is said to be, with 4")
+static void require_intree(void)
+{
+	REQUIRE(engine_built("intree"), "a build with the in-tree engine");
+}
+
+TEST(intree_left_out, .what = "an engine that is not built in is said to be, with 4")
 {
 	struct stage s = make_stage();
-	struct program p = MMURUN(&s, "--engine", "intree");
+	struct program p;
 
+	REQUIRE(!engine_built("intree"), "a build without the in-tree engine");
+	p = MMURUN(&s, "--engine", "intree");
 	EXPECT_EQ(p.status, 4);
 	EXPECT_HAS(&p, "--engine intree: not built into this version");
+}
+
+TEST(intree_defaults, .what = "the in-tree engine runs in each of its configurations")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	require_intree();
+	p = MMURUN(&s, "--engine", "intree", "--dry-run");
+	EXPECT_EQ(p.status, 0);
+	EXPECT_STREQ(p.text, "intree.npt=1\n"
+			     "intree.npt=1,ad_bits=0\n"
+			     "intree.npt=1,tdp_mmu=0\n"
+			     "intree.ept=1\n"
+			     "intree.ept=1,ad_bits=0\n"
+			     "intree.ept=1,tdp_mmu=0\n"
+			     "intree.npt=1,maxphyaddr=52\n"
+			     "intree.ept=1,maxphyaddr=52\n"
+			     "intree.npt=0\n");
+	p = MMURUN(&s, "--engine", "intree", "--config", "npt=0", "--print-needs");
+	EXPECT_EQ(p.status, 0);
+	EXPECT_STREQ(p.text, "", "what it needs");
+}
+
+TEST(intree_config, .what = "a parameter that it does not have is named, with those that it has")
+{
+	static const char *const wrong_configs[] = {"no_such_parameter=1", "npt=1,maxphyaddr=99",
+						    "npt=maybe"};
+	struct stage s = make_stage();
+	struct program p;
+
+	require_intree();
+	for (size_t i = 0; i < ARRAY_LEN(wrong_configs); i++) {
+		p = MMURUN(&s, "--engine", "intree", "--config", wrong_configs[i]);
+		EXPECT_EQ(p.status, 2);
+		EXPECT_HAS(&p, wrong_configs[i]);
+		EXPECT_HAS(&p, "; engine intree has npt, ");
+	}
+}
+
+TEST(intree_run, .what = "its configuration reaches the cases, and the command to run one again")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	require_intree();
+	stage_suite(&s, "echo \"# $MMUSCOPE_ENV $MMUSCOPE_ENGINE $MMUSCOPE_CONFIG "
+			"$MMUSCOPE_STRICT\"\n"
+			"printf 'KTAP version 1\\n1..1\\n  # start: mmu/x.a\\n  not ok 1 mmu/x.a\\n"
+			"not ok 1 mmu/x\\n'; exit 1");
+	p = MMURUN(&s, "--engine", "intree", "--config", "ept=1,ad_bits=0", "--config", "npt=0",
+		   "--seed", "5", "--output", s.output);
+	EXPECT_EQ(p.status, 1);
+	EXPECT_LINE(&p, "  # intree.ept=1,ad_bits=0 intree ept=1,ad_bits=0 1");
+	EXPECT_LINE(&p, "  # intree.npt=0 intree npt=0 1");
+	EXPECT_LINE(&p, "#   rerun: ./run_tests.sh --engine intree --config ept=1,ad_bits=0 "
+			"--seed 5 mmu/x.a");
+	EXPECT_LAST(&p, "# 0 passed, 2 failed, 0 skipped");
 }
 
 /* What a suite prints that has one of each verdict. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mmurun: the outer loop of a test run. It chooses the environments (the host's KVM, the
- * lab, each with which module parameters), has mmusuite run in one after the other, and
- * tells what came out. See tools/run_tests.help for what it promises.
+ * mmurun: the outer loop of a test run. In each environment (the in-tree engine, the host's
+ * KVM, the lab, with which parameters: see choose.c) it has mmusuite run, one after the
+ * other, and tells what came out. See tools/run_tests.help for what it promises.
  */
 #include <errno.h>
 #include <libgen.h>
@@ -17,18 +17,9 @@
 #include <unistd.h>
 
 #include "lib/probe.h"
+#include "tools/mmurun/choose.h"
 #include "tools/mmurun/proc.h"
 #include "tools/mmurun/run.h"
-
-/* host and lab for each configuration, and the project's own tests */
-#define MAX_ENVS (2 * MAX_CONFIGS + 1)
-
-struct choice {
-	struct env envs[MAX_ENVS];
-	int nr;
-	bool lab;	     /* one of them is in the lab */
-	char host_note[400]; /* why the host is not used, or not trusted alone */
-};
 
 volatile int interrupted;
 
@@ -122,9 +113,10 @@ char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char
 		argv[nr++] = "--suites";
 		argv[nr++] = "unit";
 	}
-	if (o->jobs) {
+	if (o->jobs || kind == ENV_INTREE) {
+		/* nothing of the machine's is shared between the in-tree engine's cases */
 		argv[nr++] = "--jobs";
-		argv[nr++] = format("%d", o->jobs);
+		argv[nr++] = format("%ld", o->jobs ? o->jobs : sysconf(_SC_NPROCESSORS_ONLN));
 	}
 	if (o->timeout) {
 		argv[nr++] = "--timeout";
@@ -156,13 +148,14 @@ char *rerun_command(const struct run *run, const char *name)
 		[ENV_HOST] = "--host",
 		[ENV_LAB] = "--vm",
 		[ENV_UNIT] = "--host",
+		[ENV_INTREE] = "--engine",
 	};
 	const char *started_as = getenv("MMUSCOPE_COMMAND");
 	char *command = strdup(started_as ? started_as : "./run_tests.sh"), number[32];
 	const struct {
 		const char *option, *value;
 	} words[] = {
-		{where[run->env->kind], ""},
+		{where[run->env->kind], run->env->kind == ENV_INTREE ? "intree" : ""},
 		{"--unit", run->env->kind == ENV_UNIT ? "" : NULL},
 		{"--kernel", o->kernel},
 		{"--modules", o->modules},
@@ -184,48 +177,6 @@ char *rerun_command(const struct run *run, const char *name)
 	command = add_word(add_word(command, "--seed"), number);
 	/* a failure of the environment itself is nobody's case */
 	return strcmp(name, run->env->name) ? add_word(command, name) : command;
-}
-
-static void add_env(struct choice *c, enum env_kind kind, const char *config)
-{
-	static const char *const names[] = {
-		[ENV_HOST] = "kvm.host",
-		[ENV_LAB] = "kvm.lab",
-		[ENV_UNIT] = "unit",
-	};
-
-	c->envs[c->nr++] = (struct env){
-		.kind = kind,
-		.config = config,
-		.name = format("%s%s%s", names[kind], *config ? "." : "", config),
-	};
-	c->lab |= kind == ENV_LAB;
-}
-
-/* Where to run: what was asked for, else the host, and the lab unless the host's KVM is whole. */
-static void choose(const struct options *o, struct choice *c)
-{
-	static const char *const host_default[] = {""};
-	static const char *const lab_default[] = {"npt=1", "npt=0"};
-	bool host = o->where != WHERE_LAB, lab = o->where != WHERE_HOST;
-	struct kvm_probe probe = {0};
-
-	*c = (struct choice){0};
-	if (o->where == WHERE_AUTO) {
-		kvm_probe(&probe);
-		host = probe.usable;
-		lab = !probe.full;
-		if (!probe.full)
-			snprintf(c->host_note, sizeof(c->host_note), "%s: %s", probe.reason,
-				 probe.usable ? "the lab is used as well"
-					      : "the lab is used instead");
-	}
-	if (o->unit)
-		add_env(c, ENV_UNIT, "");
-	for (int i = 0; host && i < (o->nr_configs ? o->nr_configs : 1); i++)
-		add_env(c, ENV_HOST, o->nr_configs ? o->configs[i] : host_default[i]);
-	for (int i = 0; lab && i < (o->nr_configs ? o->nr_configs : 2); i++)
-		add_env(c, ENV_LAB, o->nr_configs ? o->configs[i] : lab_default[i]);
 }
 
 /*
@@ -420,11 +371,9 @@ int main(int argc, char **argv)
 		return EXIT_PASS;
 	if (o.list)
 		return count_cases(&o, &choice, true) ? EXIT_PASS : EXIT_NOTHING;
-	if (!strcmp(o.engine, "intree")) {
-		complain("--engine intree: not built into this version; kvm is");
-		return EXIT_NOTHING;
-	}
-	choose(&o, &choice);
+	code = choose(&o, &choice);
+	if (code)
+		return code;
 	if (o.print_needs) {
 		if (choice.lab)
 			puts(o.kernel ? "lab" : "lab kernel");
@@ -451,6 +400,8 @@ int main(int argc, char **argv)
 	dir = make_output(&o);
 	if (!dir || !report_open(&report, o.format, dir, choice.nr))
 		return EXIT_BROKEN;
+	if (*choice.intree_note)
+		report_note(&report, "%s", choice.intree_note);
 	if (*choice.host_note)
 		report_note(&report, "%s", choice.host_note);
 	report_note(&report, "seed %llu", (unsigned long long)o.seed);

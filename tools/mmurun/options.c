@@ -234,7 +234,7 @@ enum exit_code options_parse(struct options *o, int argc, char **argv)
 {
 	int opt;
 
-	*o = (struct options){.engine = "all", .boot_timeout = 120};
+	*o = (struct options){.boot_timeout = 120};
 	while ((opt = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			fputs(help_text, stdout);
@@ -258,5 +258,16 @@ enum exit_code options_parse(struct options *o, int argc, char **argv)
 	/* a kernel to boot is a wish to boot it */
 	if (o->kernel || o->modules)
 		o->where = WHERE_LAB;
+	if (o->engine && !strcmp(o->engine, "intree") && o->where != WHERE_AUTO) {
+		complain("--engine intree with --%s: it runs here and needs no KVM, leave one out",
+			 o->kernel		  ? "kernel"
+			 : o->modules		  ? "modules"
+			 : o->where == WHERE_HOST ? "host"
+						  : "vm");
+		return EXIT_USAGE;
+	}
+	/* a place to run the kernel's KVM is a wish for that engine */
+	if (!o->engine)
+		o->engine = o->where == WHERE_AUTO ? "all" : "kvm";
 	return EXIT_PASS;
 }

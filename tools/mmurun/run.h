@@ -14,14 +14,15 @@
 #include "tools/mmurun/report.h"
 
 enum env_kind {
-	ENV_HOST, /* this machine's /dev/kvm */
-	ENV_LAB,  /* a kernel in QEMU */
-	ENV_UNIT, /* mmuscope's own tests, which need no KVM */
+	ENV_HOST,   /* this machine's /dev/kvm */
+	ENV_LAB,    /* a kernel in QEMU */
+	ENV_UNIT,   /* mmuscope's own tests, which need no KVM */
+	ENV_INTREE, /* the in-tree engine, which needs nothing */
 };
 
 struct env {
 	enum env_kind kind;
-	char *name;	    /* "kvm.host", "kvm.lab.npt=0" */
+	char *name;	    /* "kvm.host", "kvm.lab.npt=0", "intree.ept=1" */
 	const char *config; /* "k=v,k=v", may be empty */
 	enum vendor vendor; /* of the CPU that the lab emulates */
 	int cases;	    /* how many match there */
@@ -80,7 +81,7 @@ char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char
 /* The command that runs one case again in this environment; free() it. */
 char *rerun_command(const struct run *run, const char *name);
 
-/* Run the suite there. *reason is set, to free(), unless it ended in order. */
+/* Run the suite there: host_run() on this machine with any engine. *reason is set, to free(), unless it ended in order. */
 enum exit_code host_run(struct run *run, char **reason);
 enum exit_code lab_run(struct run *run, char **reason);
 

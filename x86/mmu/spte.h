@@ -18,9 +18,15 @@
 #define SPTE_AD_WRPROT \
 	(2ull << SPTE_AD_MODE_SHIFT) /* A and D, but dirty logging needs protection */
 #define SPTE_SAVED_SHIFT   54	     /* access tracking: what was taken away; three bits */
-#define SPTE_HOST_WRITABLE BIT(57)   /* the host lets the page be written */
 #define SPTE_MMU_WRITABLE \
-	BIT(58) /* no shadowed table is in the page: W may be set without mmu_lock */
+	BIT(10) /* no shadowed table is in the page: W may be set without mmu_lock */
+/*
+ * The host lets the page be written: one of these, as is_host_writable_pte() knows. PAE entries have bits 62:52
+ * reserved, and bit 9 is EPT's D. An EPT leaf shows by its memory type, write-back, which no other format's entry has.
+ */
+#define SPTE_HOST_WRITABLE_PT  BIT(9)
+#define SPTE_HOST_WRITABLE_EPT BIT(57)
+#define SPTE_EPT_LEAF	       BIT(4)
 #define SPTE_PTE_ADDR_MASK PTE_ADDR_MASK
 
 /* Not present, not MMIO: what a vCPU finds while an entry is being replaced. Not zero: 0 may be taken. */
@@ -44,6 +50,7 @@ struct spte_format {
 	bool ad;	     /* the hardware's A and D are used */
 	u64 large;	     /* PS */
 	u64 memtype;	     /* EPT: write-back; 0 otherwise */
+	u64 host_writable;   /* SPTE_HOST_WRITABLE_* */
 	u64 acc_track;	/* bits that access tracking takes away: EPT: R, W, X; otherwise P, W */
 	u64 acc_saved;	/* those of them that it saves and gives back: EPT: R, X; otherwise P */
 	u64 mmio_value; /* of the bits that make an SPTE an MMIO one; 0: MMIO isn't cached */
@@ -98,7 +105,7 @@ static inline bool spte_ad_need_write_protect(u64 spte)
 
 static inline bool is_host_writable_pte(u64 spte)
 {
-	return spte & SPTE_HOST_WRITABLE;
+	return spte & (spte & SPTE_EPT_LEAF ? SPTE_HOST_WRITABLE_EPT : SPTE_HOST_WRITABLE_PT);
 }
 
 static inline bool is_mmu_writable_spte(u64 spte)

@@ -212,6 +212,12 @@ bool gpte_changed(struct kvm_vcpu *vcpu, const struct guest_walker *walker, int 
 gpa_t translate_table_gpa(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, gpa_t gpa, u64 access,
 			  struct x86_exception *e);
 
+/* The two forms of kvm_mmu.gva_to_gpa. */
+gpa_t nonpaging_gva_to_gpa(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, gva_t gva, u64 access,
+			   struct x86_exception *e);
+gpa_t paging_gva_to_gpa(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, gva_t gva, u64 access,
+			struct x86_exception *e);
+
 /* --- roots (roots.c) ------------------------------------------------------------------------ */
 
 #define KVM_MMU_ROOT_CURRENT	 BIT(0)

@@ -164,7 +164,8 @@ union kvm_mmu_page_role {
 		u32 passthrough : 1; /* no guest table at this level: depth differs */
 		u32 ept_guest : 1;   /* guest's entries have EPT's format */
 		u32 smm : 1;	     /* address space */
-		u32 : 11;
+		u32 no_pse : 1;	     /* 4-byte entries without PSE: no page is large */
+		u32 : 10;
 	};
 };
 

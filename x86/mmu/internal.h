@@ -13,6 +13,7 @@
 #define EFAULT_ 14
 #define ENOMEM_ 12
 #define EAGAIN_ 11
+#define EIO_	5
 
 #define SPTE_ENT_PER_PAGE	512
 #define LEVEL_SHIFT(level)	(PAGE_SHIFT + 9 * ((level)-1)) /* of tables that the MMU makes */

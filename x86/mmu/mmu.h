@@ -103,6 +103,8 @@ static inline u64 gfn_to_hva(const struct kvm_memory_slot *slot, gfn_t gfn)
 #define KVM_MMU_HASH_SIZE (1u << KVM_MMU_HASH_BITS)
 
 struct kvm_mmu_arch {
+	struct spte_format *format; /* of SPTEs; see spte_format() */
+
 	/* Shadow pages: by gfn and role, and in order of age. mmu_lock for write. */
 	struct list *page_hash; /* KVM_MMU_HASH_SIZE of them */
 	struct list active_mmu_pages;
@@ -334,7 +336,8 @@ void kvm_mmu_new_pgd(struct kvm_vcpu *vcpu, gpa_t new_pgd, bool flush);
 
 /*
  * To be called before each entry: has a root if there was none and hands it to hw_load_root().
- * 0; -ENOMEM; -ENOSPC; 1: the guest's CR3 points to no memory: triple fault.
+ * 0; -ENOMEM; -ENOSPC; 1: the guest's CR3 points to no memory: triple fault; -EAGAIN: into a slot that is
+ * being moved or deleted: try again after hw_rcu_read_unlock() and lock.
  */
 int kvm_mmu_reload(struct kvm_vcpu *vcpu);
 /* Drops the vCPU's roots of all three MMUs. */
@@ -411,7 +414,10 @@ void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen);
  * off (huge pages may come back); READONLY is a delete and an add to the hypervisor.
  */
 void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_slot *new);
-/* Logs again the writes to frames @base_offset + the bits of @mask, of @slot. The caller flushes. */
+/*
+ * Logs again the writes to frames @offset + the bits of @mask, of @slot. mmu_lock for write; the caller
+ * flushes before user space sees the bitmap.
+ */
 void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t offset,
 			      u64 mask);
 /* KVM_SET_NR_MMU_PAGES, KVM_GET_NR_MMU_PAGES; 0: default. */

@@ -41,6 +41,23 @@ enum mmu_event_id {
 	MMU_EV_COUNT
 };
 
+/* What event kvm_page_fault's stage is: X(id, name). The whole fault comes last and includes the others. */
+#define MMU_FAULT_STAGES(X)                            \
+	X(STAGE_MMIO, "handle_mmio_page_fault")        \
+	X(STAGE_TRACK, "page_fault_handle_page_track") \
+	X(STAGE_FAST, "fast_page_fault")               \
+	X(STAGE_TOPUP, "mmu_topup_memory_caches")      \
+	X(STAGE_FAULTIN, "kvm_faultin_pfn")            \
+	X(STAGE_STALE, "is_page_fault_stale")          \
+	X(STAGE_MAP, "map")                            \
+	X(STAGE_WHOLE, "kvm_mmu_page_fault")
+
+enum mmu_fault_stage {
+#define MMU_FAULT_STAGE_ID(id, name) id,
+	MMU_FAULT_STAGES(MMU_FAULT_STAGE_ID)
+#undef MMU_FAULT_STAGE_ID
+};
+
 /* Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs a test when nobody listens. */
 #define trace_mmu(kvm_, name, ...)                                                    \
 	do {                                                                          \

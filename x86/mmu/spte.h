@@ -58,6 +58,13 @@ struct spte_format {
 	u64 me_rsvd; /* address bits beyond maxphyaddr */
 };
 
+/* Sets up the VM's from its params: 0 or -ENOMEM. */
+int spte_format_init(struct kvm *kvm);
+/* Bits of the host's physical addresses: these are user-space addresses, so 48 in any case. */
+static inline unsigned int mmu_host_phys_bits(const struct mmu_params *p)
+{
+	return p->maxphyaddr > 48 ? p->maxphyaddr : 48;
+}
 /* The format of @kvm's tables. Valid as long as the VM. */
 const struct spte_format *spte_format(const struct kvm *kvm);
 

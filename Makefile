@@ -8,9 +8,10 @@
 #   make lint       shellcheck, clang-format, floors
 #   make asan ubsan tsan   the in-tree engine under a sanitizer, each in a build of its own
 #   make coverage   which lines of x86/mmu the suite reaches on the in-tree engine
-#   make bench      the benchmarks in bench/; BENCHFLAGS=--json for machines
+#   make bench      the benchmarks in bench/
 #   make clean
 #
+# FLAGS="…" hands options on: to mmurun (sanitizers, coverage), or to the benchmark.
 # INTREE=0 leaves the in-tree engine out; then engine "kvm" is the only one.
 
 ifeq ($(origin CC),default)
@@ -38,7 +39,9 @@ ifneq ($(SANITIZE),)
 HOSTCF	+= -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
 endif
 ifneq ($(COVERAGE),)
-HOSTCF	+= --coverage -fprofile-update=atomic -O0 -DMMUSCOPE_COVERAGE
+$(BUILD)/x86/mmu/%.o: HOSTCF += --coverage -fprofile-update=atomic -O0
+$(BUILD)/lib/test_case.o: HOSTCF += -DMMUSCOPE_COVERAGE
+LIBS	+= --coverage
 endif
 ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null | head -n 1)),)
 GUESTCF	:= $(filter-out -fno-tree-loop-distribute-patterns,$(GUESTCF))
@@ -136,8 +139,32 @@ $(BUILD)/tools/init: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/init/*.c))
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) -static $^ -o $@
 
+# what runs guests on the in-tree engine, and the tests of that engine itself
+suite: $(tests) $(filter $(addprefix $(BUILD)/tests/unit/test_,cpu_% mmu_% kvm_%),$(unit)) \
+       $(BUILD)/tools/mmurun $(BUILD)/tools/mmusuite
+
 check:
 	./tools/check.sh
+
+asan ubsan tsan:
+	./tools/sanitize.sh $@ $(FLAGS)
+
+coverage:
+	./tools/coverage.sh $(FLAGS)
+
+# each file in bench/ but bench.c is a program; they run one after the other
+benches	:= $(patsubst %.c,$(BUILD)/%,$(filter-out bench/bench.c,$(wildcard bench/*.c)))
+$(benches): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/bench/bench.o $(ALL_LIBS)
+	$(CC) $(HOSTCF) $< $(BUILD)/bench/bench.o $(ALL_LIBS) $(LIBS) -o $@
+# a boot sector, as machines load it
+$(BUILD)/bench/loop.bin: bench/loop.S
+	@mkdir -p $(@D)
+	$(CC) -m32 -c $< -o $(@:.bin=.o)
+	$(CC) -m32 $(GUESTLD) -Wl,-Ttext=0x7c00,--oformat=binary $(@:.bin=.o) -o $@
+$(BUILD)/bench/cpu.o: $(BUILD)/bench/loop.bin
+$(BUILD)/bench/cpu.o: HOSTCF += -DLOOP_BIN='"$(BUILD)/bench/loop.bin"'
+bench: $(benches)
+	@for b in $(benches); do $$b $(FLAGS) || exit; done
 
 lint:
 	./tools/lint.sh
@@ -145,6 +172,6 @@ lint:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check lint clean
+.PHONY: all suite check lint asan ubsan tsan coverage bench clean
 .SECONDARY:
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

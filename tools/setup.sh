@@ -4,7 +4,7 @@
 # Set-up: installs what a group of mmuscope's parts needs and is not there yet.
 #
 #   tools/setup.sh GROUP...
-#     build    compiler, make, libelf, zlib, Zydis
+#     build    compiler, make, libelf, zlib, Zydis, the macros of static probes
 #     lab      QEMU and the tools that make its initramfs
 #     lint     shellcheck, clang, clang-format
 #     kernel   the distribution's kernel, unpacked into the cache (not installed)
@@ -36,6 +36,7 @@ build|lib libc.a|libc6-dev|glibc-static
 build|hdr libelf.h|libelf-dev|elfutils-libelf-devel
 build|hdr zlib.h|zlib1g-dev|zlib-devel
 build|hdr Zydis/Zydis.h|libzydis-dev|zydis-devel
+build|hdr sys/sdt.h|systemtap-sdt-dev|systemtap-sdt-devel
 lab|cmd qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|cmd cpio|cpio|cpio
 lab|cmd xz|xz-utils|xz

@@ -33,6 +33,11 @@ struct mmu_regs {
 	u16 asid;      /* ASID or VPID: what the TLB's translations are tagged with */
 	bool amd;      /* AMD's choice where the manuals differ, else Intel's */
 	bool no_gbpages, no_pse36; /* features that the guest's processor lacks */
+	/*
+	 * Bits 62:52 of PAE's entries are the software's, as they are in long mode: for a hypervisor
+	 * that shadows with tables of one format.
+	 */
+	bool pae_soft_bits;
 };
 
 enum nested_kind {

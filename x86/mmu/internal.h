@@ -235,7 +235,7 @@ bool is_obsolete_root(struct kvm *kvm, hpa_t root);
  */
 struct kvm_mmu_page *kvm_mmu_get_shadow_page(struct kvm_vcpu *vcpu, gfn_t gfn,
 					     union kvm_mmu_page_role role);
-/* A child's role and page below @sptep. */
+/* A child's role and page below @sptep, to be linked there; NULL: *@sptep points to it already. */
 struct kvm_mmu_page *kvm_mmu_get_child_sp(struct kvm_vcpu *vcpu, u64 *sptep, gfn_t gfn, bool direct,
 					  unsigned int access);
 hpa_t mmu_alloc_root(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int quadrant, int level);
@@ -281,7 +281,9 @@ int mmu_page_zap_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *spte,
 
 /* Shadow MMU's share of each slot operation (rmap.c, slot.c). True: a flush is owed. mmu_lock for write. */
 int kvm_mmu_alloc_rmaps(struct kvm_memory_slot *slot); /* 0, -ENOMEM */
-int mmu_first_shadow_root_alloc(struct kvm *kvm);      /* 0, -ENOMEM; takes slots as they are */
+/* Frees the slot's rmaps and write tracking, allocated or not; what is still in them is forgotten. */
+void rmap_slot_release(struct kvm_memory_slot *slot);
+int mmu_first_shadow_root_alloc(struct kvm *kvm); /* 0, -ENOMEM; takes slots as they are; any lock */
 bool rmap_slot_write_protect(struct kvm *kvm, const struct kvm_memory_slot *slot, int from_level);
 bool rmap_slot_clear_dirty(struct kvm *kvm, const struct kvm_memory_slot *slot);
 bool rmap_write_protect_gfn(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t gfn,

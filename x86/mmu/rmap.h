@@ -75,6 +75,8 @@ u64 *rmap_get_next(struct rmap_iterator *iter);
 unsigned int pte_list_add(struct kvm_mmu_memory_cache *cache, u64 *sptep,
 			  struct kvm_rmap_head *head);
 void pte_list_remove(u64 *sptep, struct kvm_rmap_head *head);
+/* Forgets all on the list. */
+void pte_list_clear(struct kvm_rmap_head *head);
 unsigned int pte_list_count(const struct kvm_rmap_head *head);
 
 /* --- rmaps of slots (rmap.c) ---------------------------------------------------------------- */
@@ -82,11 +84,13 @@ unsigned int pte_list_count(const struct kvm_rmap_head *head);
 /* A list that outgrows this is emptied. */
 #define RMAP_RECYCLE_THRESHOLD 1000
 
-/* The slots that a page of @role maps, and the slot of @gfn among them (NULL: none). */
-static inline struct kvm_memslots *kvm_memslots_for_spte_role(struct kvm *kvm,
-							      union kvm_mmu_page_role role)
+/* The slot of @gfn in the address space of pages of @role; NULL: none (any more). */
+static inline struct kvm_memory_slot *gfn_to_slot_of_role(struct kvm *kvm,
+							  union kvm_mmu_page_role role, gfn_t gfn)
 {
-	return kvm_memslots(kvm, role.smm);
+	struct kvm_memslots *slots = kvm_memslots(kvm, role.smm);
+
+	return slots ? gfn_to_memslot(slots, gfn) : NULL;
 }
 
 /* The list of @gfn's mappings of @level; NULL: the slot has no rmaps, so no mappings. */
@@ -163,6 +167,10 @@ static inline struct list *kvm_page_hash(const struct kvm *kvm, gfn_t gfn)
 /* A page, new and empty, in the hash and active; without @vcpu from no cache: NULL is no memory then. */
 struct kvm_mmu_page *mmu_alloc_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcpu, gfn_t gfn,
 					   union kvm_mmu_page_role role);
+/*
+ * kvm_mmu_get_child_sp(vcpu, sptep, …), of internal.h: NULL: *@sptep points to the right page already. Otherwise it does
+ * not point to any table when that returns: link_shadow_page() is what comes next.
+ */
 /* Role of a child below entry @sptep. */
 union kvm_mmu_page_role kvm_mmu_child_role(u64 *sptep, bool direct, unsigned int access);
 /* The page with @gfn and @role without a vCPU, direct ones only: as found or made; NULL: no memory. */
@@ -199,6 +207,9 @@ int mmu_zap_unsync_children(struct kvm *kvm, struct kvm_mmu_page *parent,
 			    struct list *invalid_list);
 
 /* --- zapping (zap.c) ------------------------------------------------------------------------------- */
+
+/* A fault may need this many pages; make_mmu_pages_available() sees to it. */
+#define KVM_MIN_FREE_MMU_PAGES 5
 
 /* As kvm_mmu_prepare_zap_page(); *@nr_zapped: how many pages went. True: more than @sp: lists that were being walked have changed. */
 bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct list *invalid_list,

@@ -87,8 +87,7 @@ void kvm_write_track_remove_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, g
  */
 void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
-	struct kvm_memory_slot *slot =
-		gfn_to_memslot(kvm_memslots_for_spte_role(kvm, sp->role), sp->gfn);
+	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, sp->gfn);
 
 	/*
 	 * Whoever emulates a write to this frame either sees the counter, or has written before the table
@@ -109,8 +108,7 @@ void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 
 void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
-	struct kvm_memory_slot *slot =
-		gfn_to_memslot(kvm_memslots_for_spte_role(kvm, sp->role), sp->gfn);
+	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, sp->gfn);
 
 	MMU_BUG_ON(!kvm->arch.indirect_shadow_pages);
 	__atomic_fetch_sub(&kvm->arch.indirect_shadow_pages, 1, __ATOMIC_SEQ_CST);

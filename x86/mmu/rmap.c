@@ -152,6 +152,17 @@ found:
 	hw_free(first);
 }
 
+void pte_list_clear(struct kvm_rmap_head *head)
+{
+	struct pte_list_desc *desc = head_desc(head), *more;
+
+	for (; desc; desc = more) {
+		more = desc->more;
+		hw_free(desc);
+	}
+	head->val = 0;
+}
+
 u64 *rmap_get_first(const struct kvm_rmap_head *head, struct rmap_iterator *iter)
 {
 	iter->desc = head_desc(head);
@@ -174,18 +185,13 @@ u64 *rmap_get_next(struct rmap_iterator *iter)
 
 bool kvm_zap_all_rmap_sptes(struct kvm *kvm, struct kvm_rmap_head *head)
 {
-	struct pte_list_desc *desc = head_desc(head), *more;
 	struct rmap_iterator iter;
 	u64 *sptep;
 
 	if (!head->val)
 		return false;
 	for_each_rmap_spte(head, &iter, sptep) mmu_spte_clear_track_bits(kvm, sptep);
-	for (; desc; desc = more) {
-		more = desc->more;
-		hw_free(desc);
-	}
-	head->val = 0;
+	pte_list_clear(head);
 	return true;
 }
 
@@ -235,10 +241,13 @@ void rmap_remove(struct kvm *kvm, u64 *sptep)
 {
 	struct kvm_mmu_page *sp = sptep_to_sp(sptep);
 	gfn_t gfn = kvm_mmu_page_get_gfn(sp, spte_index(sptep));
-	struct kvm_memory_slot *slot =
-		gfn_to_memslot(kvm_memslots_for_spte_role(kvm, sp->role), gfn);
-	struct kvm_rmap_head *head = slot ? gfn_to_rmap(slot, gfn, sp->role.level) : NULL;
+	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, gfn);
+	struct kvm_rmap_head *head;
 
+	/* A slot that is gone from memslots takes its lists along: see rmap_slot_release(). */
+	if (!slot)
+		return;
+	head = gfn_to_rmap(slot, gfn, sp->role.level);
 	MMU_BUG_ON(!head);
 	pte_list_remove(sptep, head);
 }

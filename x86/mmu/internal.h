@@ -139,6 +139,8 @@ struct kvm_page_fault {
 int kvm_faultin_pfn(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, unsigned int access);
 /* With mmu_lock: the root is obsolete or an invalidation covers fault->hva's frame: try again. */
 bool is_page_fault_stale(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
+/* notifier.c. A change of @gfn's memory is going on, or one was completed since @mmu_seq was read; with mmu_lock: certain. */
+bool mmu_invalidate_retry_gfn(const struct kvm *kvm, u64 mmu_seq, gfn_t gfn);
 /* fault->gfn is write-tracked or shadowed in a way that a write to it must be emulated; lockless. */
 bool page_fault_handle_page_track(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
 /* RET_PF_INVALID, or the fault has been resolved without mmu_lock. */
@@ -147,6 +149,15 @@ int fast_page_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
 int direct_page_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault);
 /* Marks *sptep an MMIO SPTE of @gfn in the current generation. */
 void mark_mmio_spte(struct kvm_vcpu *vcpu, u64 *sptep, gfn_t gfn, unsigned int access);
+/* The vCPU's latest MMIO access: forgets that of @gva's page, or any. */
+#define MMIO_GVA_ANY  (~0ull)
+#define MMIO_GVA_NONE (~0ull) /* mmio_gva: the access is known by its frame only */
+#define MMIO_GEN_NONE (~0ull)
+static inline void vcpu_clear_mmio_info(struct kvm_vcpu *vcpu, gva_t gva)
+{
+	if (gva == MMIO_GVA_ANY || vcpu->mmio_gva == (gva & ~(SZ_4K - 1)))
+		vcpu->mmio_gen = MMIO_GEN_NONE;
+}
 int mmu_topup_memory_caches(struct kvm_vcpu *vcpu, bool maybe_indirect); /* 0, -ENOMEM */
 void mmu_free_memory_caches(struct kvm_vcpu *vcpu);
 void *kvm_mmu_memory_cache_alloc(struct kvm_mmu_memory_cache *mc); /* never fails after a top-up */
@@ -283,7 +294,8 @@ int mmu_page_zap_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *spte,
 int kvm_mmu_alloc_rmaps(struct kvm_memory_slot *slot); /* 0, -ENOMEM */
 /* Frees the slot's rmaps and write tracking, allocated or not; what is still in them is forgotten. */
 void rmap_slot_release(struct kvm_memory_slot *slot);
-int mmu_first_shadow_root_alloc(struct kvm *kvm); /* 0, -ENOMEM; takes slots as they are; any lock */
+int mmu_first_shadow_root_alloc(
+	struct kvm *kvm); /* 0, -ENOMEM; takes slots as they are; any lock */
 bool rmap_slot_write_protect(struct kvm *kvm, const struct kvm_memory_slot *slot, int from_level);
 bool rmap_slot_clear_dirty(struct kvm *kvm, const struct kvm_memory_slot *slot);
 bool rmap_write_protect_gfn(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t gfn,

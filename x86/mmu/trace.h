@@ -58,13 +58,58 @@ enum mmu_fault_stage {
 #undef MMU_FAULT_STAGE_ID
 };
 
-/* Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs a test when nobody listens. */
-#define trace_mmu(kvm_, name, ...)                                                    \
-	do {                                                                          \
-		if (__builtin_expect((kvm_)->trace != NULL, 0))                       \
-			mmu_trace_emit((kvm_), MMU_EV_##name, (u64[6]){__VA_ARGS__}); \
+/*
+ * How many tracers are attached to each event's probe: they count here themselves, since the probes are made with
+ * semaphores, so that nothing is computed for a probe that nobody has.
+ */
+#define MMU_PROBE_SEMAPHORE(name, args) extern unsigned short mmuscope_##name##_semaphore;
+MMU_EVENTS(MMU_PROBE_SEMAPHORE)
+#undef MMU_PROBE_SEMAPHORE
+
+/* Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs two tests when nobody listens. */
+#define trace_mmu(kvm_, name, ...)                                                                \
+	do {                                                                                      \
+		if (__builtin_expect(__atomic_load_n(&(kvm_)->trace, __ATOMIC_RELAXED) != NULL || \
+					     mmuscope_##name##_semaphore,                         \
+				     0))                                                          \
+			mmu_trace_emit((kvm_), MMU_EV_##name, (u64[6]){__VA_ARGS__});             \
 	} while (0)
 
 void mmu_trace_emit(struct kvm *kvm, enum mmu_event_id id, const u64 args[6]);
+
+/* --- readers ------------------------------------------------------------------- */
+
+struct mmu_trace_event {
+	u64 seq; /* consecutive from 1 on; a gap: events were overwritten before they were read */
+	u64 ns;	 /* hw_now() */
+	enum mmu_event_id id;
+	u64 args[6];
+};
+
+/*
+ * Records @kvm's events from now on, the latest @events of them (a power of two is made of it). 0 or -ENOMEM. Starting
+ * anew forgets what was recorded. Start and stop are one thread's at a time; events and readers may go on meanwhile. What
+ * was started must be stopped before the VM is destroyed.
+ */
+int mmu_trace_start(struct kvm *kvm, size_t events);
+void mmu_trace_stop(struct kvm *kvm);
+/*
+ * Copies up to @max events that come after the first *@pos ones and sets *@pos to the last one's seq. *@pos 0: from the oldest
+ * that is there. How many were copied; an event that is just being written ends the copy before it.
+ */
+size_t mmu_trace_read(struct kvm *kvm, u64 *pos, struct mmu_trace_event *events, size_t max);
+/* The seq of the latest event: where a reader begins that wants only what comes. */
+u64 mmu_trace_pos(struct kvm *kvm);
+
+const char *mmu_event_name(enum mmu_event_id id);
+/* The event of that name, or -1. */
+int mmu_event_by_name(const char *name);
+/* Index in args of event @id's argument @name, or -1. */
+int mmu_event_arg(enum mmu_event_id id, const char *name);
+/*
+ * The event as a line without an end: "kvm_mmu_get_page: gfn=0x401 role=l1 uwx nx wp created=1". As snprintf(): always
+ * terminated, the result is the length that it would have had.
+ */
+size_t mmu_event_text(const struct mmu_trace_event *e, char *buf, size_t size);
 
 #endif

@@ -6,7 +6,7 @@
  */
 #include "x86/mmu/rmap.h"
 
-/* --- what an entry translates --------------------------------------------------------------- */
+/* --- what an entry translates ------------------------------------------------------------ */
 
 gfn_t kvm_mmu_page_get_gfn(struct kvm_mmu_page *sp, int index)
 {
@@ -36,7 +36,7 @@ void kvm_mmu_page_set_translation(struct kvm_mmu_page *sp, int index, gfn_t gfn,
 		MMU_BUG_ON(gfn != kvm_mmu_page_get_gfn(sp, index));
 }
 
-/* --- write tracking --------------------------------------------------------------------------- */
+/* --- write tracking ---------------------------------------------------------------------- */
 
 bool kvm_gfn_is_write_tracked(const struct kvm_memory_slot *slot, gfn_t gfn)
 {
@@ -79,19 +79,20 @@ void kvm_write_track_remove_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, g
 }
 
 /*
- * A table of an upper level is tracked: each write to it is emulated. One of the last level is merely
- * write-protected, as the first write may make it unsync instead.
+ * A table of an upper level is tracked: each write to it is emulated. One of the last level is
+ * merely write-protected, as the first write may make it unsync instead.
  *
  * The slot may be gone: the hypervisor takes it from memslots before its pages are zapped. Then all
- * pages that shadow a table in it are zapped before another slot can take its place, and there is nothing to watch.
+ * pages that shadow a table in it are zapped before another slot can take its place, and there is
+ * nothing to watch.
  */
 void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
 	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, sp->gfn);
 
 	/*
-	 * Whoever emulates a write to this frame either sees the counter, or has written before the table
-	 * is read to be shadowed. See kvm_mmu_track_write().
+	 * Whoever emulates a write to this frame either sees the counter, or has written before the
+	 * table is read to be shadowed. See kvm_mmu_track_write().
 	 */
 	__atomic_fetch_add(&kvm->arch.indirect_shadow_pages, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -142,7 +143,7 @@ int mmu_first_shadow_root_alloc(struct kvm *kvm)
 	return 0;
 }
 
-/* --- making and finding ----------------------------------------------------------------------------- */
+/* --- making and finding ------------------------------------------------------------------ */
 
 /* The objects of a page, none or all. */
 static struct kvm_mmu_page *alloc_objects(struct kvm_vcpu *vcpu, bool direct)
@@ -181,7 +182,10 @@ struct kvm_mmu_page *mmu_alloc_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcp
 	sp->mmu_valid_gen = kvm->arch.mmu_valid_gen;
 	list_init(&sp->possible_nx_huge_page_link);
 	__atomic_store_n(hw_table_owner(sp->spt), sp, __ATOMIC_RELEASE);
-	/* The newest is first: whoever looks for the oldest, or the obsolete ones, begins at the end. */
+	/*
+	 * The newest is first: whoever looks for the oldest, or the obsolete ones, begins at the
+	 * end.
+	 */
 	list_add(&sp->link, &kvm->arch.active_mmu_pages);
 	list_add(&sp->hash_link, kvm_page_hash(kvm, gfn));
 	kvm->arch.n_used_mmu_pages++;
@@ -191,8 +195,8 @@ struct kvm_mmu_page *mmu_alloc_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcp
 }
 
 /*
- * The page of @gfn and @role, or NULL. With @vcpu an unsync one is brought up to date; one that can't be is
- * zapped, and counts as not found.
+ * The page of @gfn and @role, or NULL. With @vcpu an unsync one is brought up to date; one that
+ * can't be is zapped, and counts as not found.
  */
 static struct kvm_mmu_page *find_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcpu, gfn_t gfn,
 					     union kvm_mmu_page_role role)
@@ -212,8 +216,8 @@ static struct kvm_mmu_page *find_shadow_page(struct kvm *kvm, struct kvm_vcpu *v
 		}
 		if (sp->role.word != role.word) {
 			/*
-			 * As an upper table writes to it are tracked, so that no shadow of it may be out of sync;
-			 * as it is used differently now, the old one had better go.
+			 * As an upper table writes to it are tracked, so that no shadow of it may
+			 * be out of sync; as it is used differently now, the old one had better go.
 			 */
 			if (role.level > PG_LEVEL_4K && sp->unsync)
 				kvm_mmu_prepare_zap_page(kvm, sp, &invalid);
@@ -274,9 +278,9 @@ union kvm_mmu_page_role kvm_mmu_child_role(u64 *sptep, bool direct, unsigned int
 	role.direct = direct;
 	role.passthrough = 0;
 	/*
-	 * A 4-byte table has 1024 entries: a directory is shadowed by four pages, one for each GiB, told apart by
-	 * the root's quadrant; a table by two. The 4 MiB entry of the guest is two of the shadow: even
-	 * and odd ones lead to the lower and the upper half.
+	 * A 4-byte table has 1024 entries: a directory is shadowed by four pages, one for each GiB,
+	 * told apart by the root's quadrant; a table by two. The 4 MiB entry of the guest is two of
+	 * the shadow: even and odd ones lead to the lower and the upper half.
 	 */
 	if (role.has_4_byte_gpte) {
 		MMU_BUG_ON(role.level != PG_LEVEL_4K);
@@ -297,8 +301,9 @@ struct kvm_mmu_page *kvm_mmu_get_child_sp(struct kvm_vcpu *vcpu, u64 *sptep, gfn
 		if (child->gfn == gfn && child->role.word == role.word)
 			return NULL;
 		/*
-		 * The entry's meaning has changed and whoever changed it was not seen, as when memory was
-		 * written behind the guest's back. Entries made by the new meaning don't belong into the old table.
+		 * The entry's meaning has changed and whoever changed it was not seen, as when
+		 * memory was written behind the guest's back. Entries made by the new meaning don't
+		 * belong into the old table.
 		 */
 		drop_parent_pte(vcpu->kvm, child, sptep);
 		hw_flush_remote(vcpu->kvm);
@@ -319,7 +324,7 @@ hpa_t mmu_alloc_root(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int quadrant, in
 	return hw_hpa(sp->spt);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void free_chain(void *arg)
 {
@@ -348,7 +353,10 @@ void mmu_free_shadow_pages(struct kvm *kvm, struct list *pages)
 		MMU_BUG_ON(!sp->role.invalid || sp->root_count || sp->parent_ptes.val);
 		list_del(&sp->hash_link);
 	}
-	/* A chain with an end, for vCPUs that walk tables without mmu_lock may still be in one of these. */
+	/*
+	 * A chain with an end, for vCPUs that walk tables without mmu_lock may still be in one of
+	 * these.
+	 */
 	pages->prev->next = NULL;
 	list_init(pages);
 	hw_rcu_defer(kvm, free_chain, first);

@@ -82,7 +82,7 @@ void drop_large_spte(struct kvm *kvm, u64 *sptep, bool flush)
 				      KVM_PAGES_PER(sp->role.level));
 }
 
-/* --- lists of SPTEs ------------------------------------------------------------------------ */
+/* --- lists of SPTEs ---------------------------------------------------------------------- */
 
 #define HEAD_MANY 1ull /* the head has a descriptor, not an SPTE */
 
@@ -181,7 +181,7 @@ u64 *rmap_get_next(struct rmap_iterator *iter)
 	return iter->desc ? iter->desc->sptes[iter->pos] : NULL;
 }
 
-/* --- rmaps of slots -------------------------------------------------------------------------- */
+/* --- rmaps of slots ---------------------------------------------------------------------- */
 
 bool kvm_zap_all_rmap_sptes(struct kvm *kvm, struct kvm_rmap_head *head)
 {
@@ -252,7 +252,9 @@ void rmap_remove(struct kvm *kvm, u64 *sptep)
 	pte_list_remove(sptep, head);
 }
 
-/* --- parents ------------------------------------------------------------------------------------ */
+/*
+ * --- parents ------------------------------------------------------------------------------------
+ */
 
 static bool parent_add(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *sp, u64 *parent_pte)
 {

@@ -9,7 +9,7 @@
 
 #include "x86/mmu/internal.h"
 
-/* --- single SPTEs (rmap.c) -------------------------------------------------------------- */
+/* --- single SPTEs (rmap.c) --------------------------------------------------------------- */
 
 /* Index of @sptep in its table. */
 static inline int spte_index(const u64 *sptep)
@@ -30,8 +30,9 @@ static inline void mmu_spte_set(u64 *sptep, u64 new)
 }
 
 /*
- * Replaces an entry, present before and after, that maps the same page. Tells the host of A and D that get lost.
- * True: it takes rights, A or D away that TLBs may hold: a flush is owed. The other one tells nobody.
+ * Replaces an entry, present before and after, that maps the same page. Tells the host of A and D
+ * that get lost. True: it takes rights, A or D away that TLBs may hold: a flush is owed. The other
+ * one tells nobody.
  */
 bool mmu_spte_update(u64 *sptep, u64 new, const struct kvm *kvm);
 u64 mmu_spte_update_no_track(u64 *sptep, u64 new);
@@ -43,11 +44,12 @@ static inline void mmu_spte_clear_no_track(u64 *sptep)
 	__atomic_store_n(sptep, 0, __ATOMIC_RELEASE);
 }
 
-/* --- lists of SPTEs (rmap.c) --------------------------------------------------------------- */
+/* --- lists of SPTEs (rmap.c) ------------------------------------------------------------- */
 
 /*
- * A list of SPTEs, in a struct kvm_rmap_head, for a frame's mappings of one size and for a table's parents: none; a single
- * one in the head itself; or descriptors, of which only the first is not full.
+ * A list of SPTEs, in a struct kvm_rmap_head, for a frame's mappings of one size and for a table's
+ * parents: none; a single one in the head itself; or descriptors, of which only the first is not
+ * full.
  */
 #define PTE_LIST_EXT 14
 struct pte_list_desc {
@@ -62,7 +64,9 @@ struct rmap_iterator {
 	unsigned int pos;
 };
 
-/* First and next SPTE, or NULL. The list must not change in between: begin again after a removal. */
+/*
+ * First and next SPTE, or NULL. The list must not change in between: begin again after a removal.
+ */
 u64 *rmap_get_first(const struct kvm_rmap_head *head, struct rmap_iterator *iter);
 u64 *rmap_get_next(struct rmap_iterator *iter);
 
@@ -70,7 +74,8 @@ u64 *rmap_get_next(struct rmap_iterator *iter);
 	for (sptep = rmap_get_first(head, iter); sptep != NULL; sptep = rmap_get_next(iter))
 
 /*
- * Adds; @cache may be NULL: descriptors are allocated then. How many there are now; 0: no memory, only without a cache.
+ * Adds; @cache may be NULL: descriptors are allocated then. How many there are now; 0: no memory,
+ * only without a cache.
  */
 unsigned int pte_list_add(struct kvm_mmu_memory_cache *cache, u64 *sptep,
 			  struct kvm_rmap_head *head);
@@ -79,7 +84,7 @@ void pte_list_remove(u64 *sptep, struct kvm_rmap_head *head);
 void pte_list_clear(struct kvm_rmap_head *head);
 unsigned int pte_list_count(const struct kvm_rmap_head *head);
 
-/* --- rmaps of slots (rmap.c) ---------------------------------------------------------------- */
+/* --- rmaps of slots (rmap.c) ------------------------------------------------------------- */
 
 /* A list that outgrows this is emptied. */
 #define RMAP_RECYCLE_THRESHOLD 1000
@@ -104,8 +109,9 @@ static inline struct kvm_rmap_head *gfn_to_rmap(const struct kvm_memory_slot *sl
 }
 
 /*
- * @sptep, just installed for @gfn with the rights @access (ACC_*) of the guest's entry, joins its rmap; keeps the
- * translation and counts the page. Zaps all of the frame's mappings, and flushes, when there are too many.
+ * @sptep, just installed for @gfn with the rights @access (ACC_*) of the guest's entry, joins its
+ * rmap; keeps the translation and counts the page. Zaps all of the frame's mappings, and flushes,
+ * when there are too many.
  */
 void rmap_add(struct kvm_vcpu *vcpu, struct kvm_memory_slot *slot, u64 *sptep, gfn_t gfn,
 	      unsigned int access);
@@ -119,28 +125,34 @@ void drop_large_spte(struct kvm *kvm, u64 *sptep, bool flush);
 /* Drops all on the list. True: there were some: a flush is owed. */
 bool kvm_zap_all_rmap_sptes(struct kvm *kvm, struct kvm_rmap_head *head);
 /*
- * Takes W away; with @pt_protect also the right to give it back without mmu_lock. True: a flush is owed.
+ * Takes W away; with @pt_protect also the right to give it back without mmu_lock. True: a flush is
+ * owed.
  */
 bool spte_write_protect(struct kvm *kvm, u64 *sptep, bool pt_protect);
 
-/* --- parents (rmap.c) ------------------------------------------------------------------------ */
+/* --- parents (rmap.c) -------------------------------------------------------------------- */
 
 /*
- * Makes *@sptep point to @sp's table. What is there (a huge page, dropped; else not present) goes first, @flush then flushes at
- * once. Marks the parents if @sp is unsync or has unsync children.
+ * Makes *@sptep point to @sp's table. What is there (a huge page, dropped; else not present) goes
+ * first, @flush then flushes at once. Marks the parents if @sp is unsync or has unsync children.
  */
 void link_shadow_page(struct kvm_vcpu *vcpu, u64 *sptep, struct kvm_mmu_page *sp);
 /* The same with a huge page's replacement: @cache NULL allocates; false: no memory. */
 bool link_shadow_page_from(struct kvm *kvm, struct kvm_mmu_memory_cache *cache, u64 *sptep,
 			   struct kvm_mmu_page *sp, bool flush);
-/* *@parent_pte points to @sp: from now on @sp knows. Also for entries of pae_root and others that are no shadow page. */
+/*
+ * *@parent_pte points to @sp: from now on @sp knows. Also for entries of pae_root and others that
+ * are no shadow page.
+ */
 void mmu_page_add_parent_pte(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *sp,
 			     u64 *parent_pte);
 /* The reverse; and with *@parent_pte cleared. */
 void mmu_page_remove_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 void drop_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 
-/* --- shadow pages (page.c) --------------------------------------------------------------------- */
+/*
+ * --- shadow pages (page.c) ---------------------------------------------------------------------
+ */
 
 /* Whether a guest's table is behind @sp: it is indirect and of a level that the guest has. */
 static inline bool sp_has_gptes(const struct kvm_mmu_page *sp)
@@ -154,7 +166,8 @@ static inline struct list *kvm_page_hash(const struct kvm *kvm, gfn_t gfn)
 }
 
 /*
- * All pages that shadow @gfn's guest table and are not obsolete. Zapping (prepare) any page within is fine; committing is not.
+ * All pages that shadow @gfn's guest table and are not obsolete. Zapping (prepare) any page within
+ * is fine; committing is not.
  */
 #define for_each_gfn_valid_sp_with_gptes(kvm_, sp, gfn_)                                      \
 	list_for_each(sp, kvm_page_hash(kvm_, gfn_), hash_link) if (sp->gfn != (gfn_) ||      \
@@ -164,20 +177,29 @@ static inline struct list *kvm_page_hash(const struct kvm *kvm, gfn_t gfn)
 	}                                                                                     \
 	else
 
-/* A page, new and empty, in the hash and active; without @vcpu from no cache: NULL is no memory then. */
+/*
+ * A page, new and empty, in the hash and active; without @vcpu from no cache: NULL is no memory
+ * then.
+ */
 struct kvm_mmu_page *mmu_alloc_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcpu, gfn_t gfn,
 					   union kvm_mmu_page_role role);
 /*
- * kvm_mmu_get_child_sp(vcpu, sptep, …), of internal.h: NULL: *@sptep points to the right page already. Otherwise it does
- * not point to any table when that returns: link_shadow_page() is what comes next.
+ * kvm_mmu_get_child_sp(vcpu, sptep, …), of internal.h: NULL: *@sptep points to the right page
+ * already. Otherwise it does not point to any table when that returns: link_shadow_page() is what
+ * comes next.
  */
 /* Role of a child below entry @sptep. */
 union kvm_mmu_page_role kvm_mmu_child_role(u64 *sptep, bool direct, unsigned int access);
-/* The page with @gfn and @role without a vCPU, direct ones only: as found or made; NULL: no memory. */
+/*
+ * The page with @gfn and @role without a vCPU, direct ones only: as found or made; NULL: no memory.
+ */
 struct kvm_mmu_page *mmu_get_direct_sp(struct kvm *kvm, gfn_t gfn, union kvm_mmu_page_role role);
 /* Frees a page that commit_zap has flushed, once nobody can be looking at it. */
 void mmu_free_shadow_pages(struct kvm *kvm, struct list *pages);
-/* The guest's table at sp->gfn is shadowed (no longer): write tracking or protection, huge pages, counter. */
+/*
+ * The guest's table at sp->gfn is shadowed (no longer): write tracking or protection, huge pages,
+ * counter.
+ */
 void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp);
 void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp);
 /* Write tracking of @gfn, for tables of upper levels. add: protects it and flushes. */
@@ -188,14 +210,18 @@ static inline void clear_sp_write_flooding_count(u64 *sptep)
 	__atomic_store_n(&sptep_to_sp(sptep)->write_flooding_count, 0, __ATOMIC_RELAXED);
 }
 
-/* --- unsync pages (sync.c) ----------------------------------------------------------------------- */
-
 /*
- * mmu_sync_page_if_needed(vcpu, sp, invalid_list), of internal.h: true: @sp is in sync (any flush it took is done); false: it
- * could not be: it was zapped, into @invalid_list.
+ * --- unsync pages (sync.c) -----------------------------------------------------------------------
  */
 
-/* Tells @sp's ancestors that an unsync page is below them: by all its parents, or below one entry. */
+/*
+ * mmu_sync_page_if_needed(vcpu, sp, invalid_list), of internal.h: true: @sp is in sync (any flush
+ * it took is done); false: it could not be: it was zapped, into @invalid_list.
+ */
+
+/*
+ * Tells @sp's ancestors that an unsync page is below them: by all its parents, or below one entry.
+ */
 void kvm_mmu_mark_parents_unsync(struct kvm_mmu_page *sp);
 void mark_unsync(u64 *sptep);
 /* Entry @index of @sp has no unsync page below it any more. */
@@ -206,16 +232,20 @@ void kvm_unlink_unsync_page(struct kvm *kvm, struct kvm_mmu_page *sp);
 int mmu_zap_unsync_children(struct kvm *kvm, struct kvm_mmu_page *parent,
 			    struct list *invalid_list);
 
-/* --- zapping (zap.c) ------------------------------------------------------------------------------- */
+/* --- zapping (zap.c) --------------------------------------------------------------------- */
 
 /* A fault may need this many pages; make_mmu_pages_available() sees to it. */
 #define KVM_MIN_FREE_MMU_PAGES 5
 
-/* As kvm_mmu_prepare_zap_page(); *@nr_zapped: how many pages went. True: more than @sp: lists that were being walked have changed. */
+/*
+ * As kvm_mmu_prepare_zap_page(); *@nr_zapped: how many pages went. True: more than @sp: lists that
+ * were being walked have changed.
+ */
 bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct list *invalid_list,
 				int *nr_zapped);
 /*
- * The usual end of an operation: commits @invalid_list (which flushes), or flushes alone if @remote_flush. True: flushed.
+ * The usual end of an operation: commits @invalid_list (which flushes), or flushes alone if
+ * @remote_flush. True: flushed.
  */
 bool kvm_mmu_remote_flush_or_zap(struct kvm *kvm, struct list *invalid_list, bool remote_flush);
 

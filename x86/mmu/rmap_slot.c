@@ -11,7 +11,7 @@
 
 #define KVM_MAX_HUGEPAGE_LEVEL PG_LEVEL_1G
 
-/* --- the arrays ------------------------------------------------------------------------------ */
+/* --- the arrays -------------------------------------------------------------------------- */
 
 static u64 slot_entries(const struct kvm_memory_slot *slot, int level)
 {
@@ -66,7 +66,9 @@ void rmap_slot_release(struct kvm_memory_slot *slot)
 	slot->arch.gfn_write_track = NULL;
 }
 
-/* --- walking a slot ----------------------------------------------------------------------------- */
+/*
+ * --- walking a slot -----------------------------------------------------------------------------
+ */
 
 /* Does something to all on @head, which is @slot's of @level. True: a flush is owed. */
 typedef bool (*rmap_fn)(struct kvm *kvm, const struct kvm_memory_slot *slot,
@@ -120,7 +122,7 @@ static bool for_each_rmap_slot(struct kvm *kvm, const struct kvm_memory_slot *sl
 				   to, true, fn);
 }
 
-/* --- dirty logging --------------------------------------------------------------------------------- */
+/* --- dirty logging ----------------------------------------------------------------------- */
 
 static bool rmap_write_protect(struct kvm *kvm, struct kvm_rmap_head *head, bool pt_protect)
 {
@@ -238,7 +240,7 @@ void rmap_clear_dirty_masked(struct kvm *kvm, const struct kvm_memory_slot *slot
 	for_each_rmap_masked(kvm, slot, offset, mask, rmap_clear_dirty);
 }
 
-/* --- the host's memory -------------------------------------------------------------------------------- */
+/* --- the host's memory ------------------------------------------------------------------- */
 
 static bool slot_rmap_unmap(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			    struct kvm_rmap_head *head, int level)
@@ -254,7 +256,10 @@ bool rmap_unmap_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t
 				   false, slot_rmap_unmap);
 }
 
-/* Whether the page was accessed, which is then forgotten. TLBs may go on without setting A again: no flush. */
+/*
+ * Whether the page was accessed, which is then forgotten. TLBs may go on without setting A again:
+ * no flush.
+ */
 static bool mmu_spte_age(struct kvm *kvm, u64 *sptep)
 {
 	u64 spte = mmu_spte_get(sptep), new;
@@ -309,9 +314,12 @@ bool rmap_age_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t s
 				   false, test_only ? slot_rmap_test_age : slot_rmap_age);
 }
 
-/* --- huge pages ------------------------------------------------------------------------------------------ */
+/* --- huge pages -------------------------------------------------------------------------- */
 
-/* Replaces *@huge_sptep, which maps frames of @slot, by a table of the next smaller pages. 0; -ENOMEM, -ENOSPC: as it was. */
+/*
+ * Replaces *@huge_sptep, which maps frames of @slot, by a table of the next smaller pages. 0;
+ * -ENOMEM, -ENOSPC: as it was.
+ */
 static int split_huge_page(struct kvm *kvm, const struct kvm_memory_slot *slot, u64 *huge_sptep)
 {
 	struct kvm_mmu_page *huge_sp = sptep_to_sp(huge_sptep), *sp;
@@ -333,9 +341,10 @@ static int split_huge_page(struct kvm *kvm, const struct kvm_memory_slot *slot, 
 	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
 		sptep = &sp->spt[i];
 		/*
-		 * The table may stand already, for another entry of the same role: what it maps is right. But below an
-		 * entry that points further on, or that can't be made, some of what the huge page maps
-		 * is not mapped any more, and no later unmapping of that would find it to flush.
+		 * The table may stand already, for another entry of the same role: what it maps is
+		 * right. But below an entry that points further on, or that can't be made, some of
+		 * what the huge page maps is not mapped any more, and no later unmapping of that
+		 * would find it to flush.
 		 */
 		spte = mmu_spte_get(sptep);
 		if (is_shadow_present_pte(spte)) {

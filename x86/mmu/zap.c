@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * How shadow pages go: in two steps. Preparing takes a page out of everything that leads to it and
- * puts it on a list; committing the list flushes the TLBs once for all of them and frees them. Above
- * that: zapping everything, at once or by generation, and keeping to the limit on pages by
+ * puts it on a list; committing the list flushes the TLBs once for all of them and frees them.
+ * Above that: zapping everything, at once or by generation, and keeping to the limit on pages by
  * recycling the oldest.
  */
 #include "x86/mmu/rmap.h"
@@ -15,7 +15,9 @@
 /* Pages that are zapped between looks at who waits for mmu_lock. */
 #define BATCH_ZAP_PAGES 10
 
-/* --- one page ---------------------------------------------------------------------------------- */
+/*
+ * --- one page ----------------------------------------------------------------------------------
+ */
 
 int mmu_page_zap_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *spte, struct list *invalid_list)
 {
@@ -83,7 +85,10 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 		unaccount_nx_huge_page(kvm, sp);
 	role.invalid = 1;
 	__atomic_store_n(&sp->role.word, role.word, __ATOMIC_RELEASE);
-	/* After the page is marked: whoever sees the request must find that its root is to be dropped. */
+	/*
+	 * After the page is marked: whoever sees the request must find that its root is to be
+	 * dropped.
+	 */
 	if (zapped_root)
 		hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
 	return list_unstable;
@@ -127,7 +132,9 @@ void mmu_put_root(struct kvm *kvm, hpa_t root, struct list *invalid_list)
 		kvm_mmu_prepare_zap_page(kvm, sp, invalid_list);
 }
 
-/* --- everything ---------------------------------------------------------------------------------- */
+/*
+ * --- everything ----------------------------------------------------------------------------------
+ */
 
 /* Lets whoever waits for mmu_lock have it. True: it was let go of. */
 static bool zap_resched(struct kvm *kvm)
@@ -141,9 +148,10 @@ static bool zap_resched(struct kvm *kvm)
 }
 
 /*
- * Zaps pages of another generation than the current one. New pages are added at the other end, so that the first one
- * that is not obsolete is the end of them. mmu_lock is let go of without a flush: all vCPUs have been told to
- * leave their obsolete roots, and do so, with their TLBs, before they enter the guest again.
+ * Zaps pages of another generation than the current one. New pages are added at the other end, so
+ * that the first one that is not obsolete is the end of them. mmu_lock is let go of without a
+ * flush: all vCPUs have been told to leave their obsolete roots, and do so, with their TLBs, before
+ * they enter the guest again.
  */
 static void zap_obsolete_pages(struct kvm *kvm)
 {
@@ -171,16 +179,15 @@ static void zap_obsolete_pages(struct kvm *kvm)
 
 void kvm_mmu_zap_all_fast(struct kvm *kvm)
 {
-	if (kvm->params.zap_all_on_slot) {
-		kvm_mmu_zap_all(kvm);
-		return;
-	}
 	hw_yield_point(kvm, "zap_all_fast");
 	hw_write_lock(kvm);
 	trace_mmu(kvm, kvm_mmu_zap_all_fast, kvm->arch.mmu_valid_gen, kvm->arch.n_used_mmu_pages);
 	/* Two will do: all pages of the old one are gone when this returns. */
 	__atomic_store_n(&kvm->arch.mmu_valid_gen, !kvm->arch.mmu_valid_gen, __ATOMIC_RELEASE);
-	/* In the same section as the request, or a vCPU could answer it and find its root still valid. */
+	/*
+	 * In the same section as the request, or a vCPU could answer it and find its root still
+	 * valid.
+	 */
 	if (is_tdp_mmu_enabled(kvm))
 		kvm_tdp_mmu_invalidate_all_roots(kvm);
 	hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
@@ -191,9 +198,9 @@ void kvm_mmu_zap_all_fast(struct kvm *kvm)
 }
 
 /*
- * Page by page, those that are there now: they are set apart first, as vCPUs that go on running make new ones
- * as fast as we can zap. Here their roots stay valid until it is their turn: what is zapped is flushed
- * before mmu_lock is let go of.
+ * Page by page, those that are there now: they are set apart first, as vCPUs that go on running
+ * make new ones as fast as we can zap. Here their roots stay valid until it is their turn: what is
+ * zapped is flushed before mmu_lock is let go of.
  */
 void kvm_mmu_zap_all(struct kvm *kvm)
 {
@@ -223,7 +230,7 @@ void kvm_mmu_zap_all(struct kvm *kvm)
 	hw_write_unlock(kvm);
 }
 
-/* --- the limit -------------------------------------------------------------------------------------- */
+/* --- the limit --------------------------------------------------------------------------- */
 
 static u64 available_pages(const struct kvm *kvm)
 {
@@ -232,7 +239,10 @@ static u64 available_pages(const struct kvm *kvm)
 	return kvm->arch.n_max_mmu_pages - kvm->arch.n_used_mmu_pages;
 }
 
-/* Zaps the oldest @nr pages, or a few more that hang on them. Roots in use only would have to be made again. */
+/*
+ * Zaps the oldest @nr pages, or a few more that hang on them. Roots in use only would have to be
+ * made again.
+ */
 static void zap_oldest_mmu_pages(struct kvm *kvm, u64 nr)
 {
 	struct list *active = &kvm->arch.active_mmu_pages, *l, *prev, invalid;
@@ -300,7 +310,7 @@ void kvm_mmu_change_mmu_pages(struct kvm *kvm, u64 pages)
 	hw_write_unlock(kvm);
 }
 
-/* --- unshadowing -------------------------------------------------------------------------------------- */
+/* --- unshadowing ------------------------------------------------------------------------- */
 
 bool kvm_mmu_unprotect_page(struct kvm_vcpu *vcpu, gfn_t gfn)
 {

@@ -31,10 +31,12 @@ void tdp_iter_restart(struct tdp_iter *iter)
 void tdp_iter_start(struct tdp_iter *iter, const struct kvm_mmu_page *root, int min_level,
 		    gfn_t gfn)
 {
+	union kvm_mmu_page_role role = tdp_role(root);
+
 	iter->next_gfn = gfn;
-	iter->root_level = root->role.level;
+	iter->root_level = role.level;
 	iter->min_level = min_level;
-	iter->as_id = root->role.smm;
+	iter->as_id = role.smm;
 	iter->pt_path[iter->root_level] = root->spt;
 	tdp_iter_restart(iter);
 	/* A frame beyond the tree would come out at some other frame's entry. */

@@ -39,10 +39,20 @@ static inline u64 *tdp_child_pt(u64 spte, int level)
 	return hw_va(spte_to_hpa(spte));
 }
 
+/* A root's role; it may become invalid while somebody without mmu_lock looks. */
+static inline union kvm_mmu_page_role tdp_role(const struct kvm_mmu_page *sp)
+{
+	union kvm_mmu_page_role role = {
+		.word = __atomic_load_n(&sp->role.word, __ATOMIC_RELAXED),
+	};
+
+	return role;
+}
+
 /* Frames that a tree with @root spans: those from here on have no entry in it. */
 static inline gfn_t tdp_root_end(const struct kvm_mmu_page *root)
 {
-	return 1ull << (9 * root->role.level);
+	return 1ull << (9 * tdp_role(root).level);
 }
 
 /* To the root's entry for @gfn; goes no deeper than @min_level later on. */

@@ -29,7 +29,7 @@ static void init_sp(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *ptep, gfn_t g
 
 void tdp_init_child_sp(struct kvm *kvm, struct kvm_mmu_page *sp, const struct tdp_iter *iter)
 {
-	union kvm_mmu_page_role role = sptep_to_sp(iter->sptep)->role;
+	union kvm_mmu_page_role role = tdp_role(sptep_to_sp(iter->sptep));
 
 	role.level--;
 	/* The root may have become invalid; a table is never used by itself. */
@@ -280,7 +280,7 @@ void kvm_tdp_mmu_put_root(struct kvm *kvm, struct kvm_mmu_page *root)
 	if (count)
 		return;
 	/* The TDP MMU's own reference goes when the root is invalid and zapped. */
-	MMU_BUG_ON(!root->role.invalid || root->zap_scheduled);
+	MMU_BUG_ON(!tdp_role(root).invalid || root->zap_scheduled);
 	hw_spin_lock(&kvm->arch.tdp_pages_lock);
 	list_del(&root->link);
 	hw_spin_unlock(&kvm->arch.tdp_pages_lock);
@@ -495,7 +495,7 @@ int kvm_tdp_mmu_get_walk(struct kvm_vcpu *vcpu, u64 addr, u64 *sptes, int *root_
 	struct tdp_iter iter;
 	int lowest = -1;
 
-	*root_level = root->role.level;
+	*root_level = tdp_role(root).level;
 	tdp_for_each_pte(iter, root, gfn, gfn + 1)
 	{
 		lowest = iter.level;

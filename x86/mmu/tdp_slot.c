@@ -187,22 +187,31 @@ void kvm_tdp_mmu_zap_invalidated_roots(struct kvm *kvm)
 
 /* --- ageing -------------------------------------------------------------------------- */
 
+/*
+ * Forgets that the page was accessed. The host asks, and is told by the answer: marking its page
+ * accessed, as when such an entry goes, would have it ask the same again.
+ */
 static bool age_leaf(struct kvm *kvm, struct tdp_iter *iter)
 {
-	const struct spte_format *fmt = spte_format(kvm);
+	u64 old_spte = iter->old_spte, new_spte;
 
-	while (is_leaf(iter) && is_accessed_spte(kvm, iter->old_spte)) {
-		if (spte_ad_enabled(iter->old_spte)) {
-			if (tdp_clear_spte_bits(kvm, iter, fmt->accessed))
-				return true;
-		} else {
-			/* A write that it lets through marks the host's page when W goes. */
-			if (tdp_set_spte_atomic(kvm, iter,
-						mark_spte_for_access_track(kvm, iter->old_spte)))
-				return true;
-		}
-	}
-	return false;
+	do {
+		if (!is_shadow_present_pte(old_spte) || !is_last_spte(old_spte, iter->level) ||
+		    !is_accessed_spte(kvm, old_spte))
+			return false;
+		if (spte_ad_enabled(old_spte))
+			new_spte = old_spte & ~spte_format(kvm)->accessed;
+		else
+			new_spte = mark_spte_for_access_track(kvm, old_spte);
+	} while (!__atomic_compare_exchange_n(iter->sptep, &old_spte, new_spte, false,
+					      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	/* Where W says that the page may be dirty, and went with the rest. */
+	if (is_dirty_spte(kvm, old_spte) && !is_dirty_spte(kvm, new_spte))
+		hw_set_dirty(spte_to_hpa(old_spte));
+	iter->old_spte = new_spte;
+	trace_mmu(kvm, kvm_tdp_mmu_spte_changed, (u64)iter->as_id, iter->gfn, (u64)iter->level,
+		  old_spte, new_spte);
+	return true;
 }
 
 bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, bool test_only)

@@ -27,26 +27,28 @@ struct kvm_mmu_page *tdp_next_root(struct kvm *kvm, struct kvm_mmu_page *prev, i
 	     root = tdp_next_root((kvm), root, (as_id), (valid_only)))
 
 /*
- * Replaces the entry, if it still is iter->old_spte. False: it isn't, and iter->old_spte is what it is now.
+ * Replaces the entry, if it still is iter->old_spte. False: it isn't, and iter->old_spte is what
+ * it is now.
  * All that follows from the change is done, but for the flush.
  */
 bool tdp_set_spte_atomic(struct kvm *kvm, struct tdp_iter *iter, u64 new_spte);
 /* Replaces the entry, whatever it is. mmu_lock for write. */
 void tdp_set_spte(struct kvm *kvm, struct tdp_iter *iter, u64 new_spte);
-/* Clears @bits of a leaf that is present, and nothing but these. Any lock. False: it has become another entry. */
+/* Clears @bits of a present leaf, and no others. Any lock. False: it isn't one any more. */
 bool tdp_clear_spte_bits(struct kvm *kvm, struct tdp_iter *iter, u64 bits);
-/* Empties the entry and flushes before anybody can fill it again. mmu_lock for read. False as above. */
+/* Empties the entry, flushes before anybody can fill it. mmu_lock for read. False as above. */
 bool tdp_zap_spte_atomic(struct kvm *kvm, struct tdp_iter *iter);
 
 /*
- * If somebody waits for mmu_lock, and the iterator has got on since it was last dropped: drops and retakes it,
- * after a flush if @flush. True: it was dropped, and the caller has to take the next step.
+ * If somebody waits for mmu_lock, and the iterator has got on since it was last dropped: drops
+ * and retakes it, after a flush if @flush. True: it was dropped; the caller is to take the next
+ * step.
  */
 bool tdp_iter_cond_resched(struct kvm *kvm, struct tdp_iter *iter, bool flush, bool shared);
 
 /* A table that nobody knows yet, to hang below the entry that @iter is at. */
 void tdp_init_child_sp(struct kvm *kvm, struct kvm_mmu_page *sp, const struct tdp_iter *iter);
-/* Makes the entry point to @sp, if it still is iter->old_spte; false: it isn't, and @sp is the caller's. */
+/* Has the entry point to @sp, if it is iter->old_spte still; false: @sp is the caller's. */
 bool tdp_link_sp(struct kvm *kvm, struct tdp_iter *iter, struct kvm_mmu_page *sp);
 /* An empty table and its header; NULL: no memory. The reverse, for one that was never linked. */
 struct kvm_mmu_page *tdp_alloc_sp(void);

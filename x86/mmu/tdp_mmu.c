@@ -134,7 +134,7 @@ static u64 remove_spte(u64 *sptep, bool shared)
 	}
 }
 
-/* @sp is linked no more: takes all its entries out and frees it once nobody can be looking at it. */
+/* @sp is linked no more: empties it for good, frees it once nobody can be looking at it. */
 static void handle_removed_sp(struct kvm *kvm, struct kvm_mmu_page *sp, bool shared)
 {
 	int level = sp->role.level, i, leafs = 0;

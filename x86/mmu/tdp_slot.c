@@ -170,8 +170,9 @@ static struct kvm_mmu_page *take_scheduled_root(struct kvm *kvm)
 }
 
 /*
- * No flush: no vCPU is in the guest with an invalid root, as it was kicked for it, and it flushes when it has
- * loaded another one. Nor does a fault fill the tables again: under mmu_lock it finds its root invalid.
+ * No flush: no vCPU is in the guest with an invalid root, as it was kicked for it, and it flushes
+ * when it has loaded another one. Nor does a fault fill the tables again: under mmu_lock it finds
+ * its root invalid.
  */
 void kvm_tdp_mmu_zap_invalidated_roots(struct kvm *kvm)
 {
@@ -366,7 +367,7 @@ bool kvm_tdp_mmu_write_protect_gfn(struct kvm *kvm, const struct kvm_memory_slot
 
 /* --- huge pages ------------------------------------------------------------------------ */
 
-/* Replaces the huge leaf by a table of small ones for the same frames. False: it's another entry now. */
+/* Replaces the huge leaf by a table of small ones. False: it's another entry now. */
 static bool split_huge_page(struct kvm *kvm, struct tdp_iter *iter, struct kvm_mmu_page *sp)
 {
 	u64 huge_spte = iter->old_spte;

@@ -10,7 +10,9 @@
 #include "x86/mmu/spte.h"
 #include "x86/mmu/trace.h"
 
+#define EPERM_  1
 #define EFAULT_ 14
+#define EEXIST_ 17
 #define ENOMEM_ 12
 #define EAGAIN_ 11
 #define EIO_	5

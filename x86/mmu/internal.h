@@ -294,8 +294,6 @@ int mmu_page_zap_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *spte,
 
 /* Shadow MMU's share of each slot operation (rmap.c, slot.c). True: a flush is owed. mmu_lock for write. */
 int kvm_mmu_alloc_rmaps(struct kvm_memory_slot *slot); /* 0, -ENOMEM */
-/* Frees the slot's rmaps and write tracking, allocated or not; what is still in them is forgotten. */
-void rmap_slot_release(struct kvm_memory_slot *slot);
 int mmu_first_shadow_root_alloc(
 	struct kvm *kvm); /* 0, -ENOMEM; takes slots as they are; any lock */
 bool rmap_slot_write_protect(struct kvm *kvm, const struct kvm_memory_slot *slot, int from_level);

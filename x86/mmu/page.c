@@ -54,7 +54,7 @@ static void update_write_track(struct kvm_memory_slot *slot, gfn_t gfn, int coun
 	u16 *track;
 
 	/* As with rmaps: a slot that was made just while they were being allocated. */
-	if (!slot->arch.gfn_write_track && kvm_mmu_alloc_rmaps(slot))
+	if (!slot->arch.gfn_write_track && kvm_mmu_alloc_write_track(slot))
 		hw_bug(__FILE__, __LINE__, "no memory for a slot's write tracking");
 	track = &slot->arch.gfn_write_track[slot_index(slot, gfn, PG_LEVEL_4K)];
 	MMU_BUG_ON(*track + count < 0 || *track + count > 0xffff);
@@ -127,13 +127,14 @@ int mmu_first_shadow_root_alloc(struct kvm *kvm)
 	unsigned int as_id, i;
 	int r;
 
-	if (kvm_memslots_have_rmaps(kvm) &&
-	    __atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE))
 		return 0;
 	for (as_id = 0; as_id < KVM_ADDRESS_SPACES; as_id++) {
 		slots = kvm_memslots(kvm, as_id);
 		for (i = 0; slots && i < slots->nr; i++) {
 			r = kvm_mmu_alloc_rmaps(slots->slot[i]);
+			if (!r)
+				r = kvm_mmu_alloc_write_track(slots->slot[i]);
 			if (r)
 				return r;
 		}
@@ -326,38 +327,25 @@ hpa_t mmu_alloc_root(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int quadrant, in
 
 /* --- the end ----------------------------------------------------------------------------- */
 
-static void free_chain(void *arg)
+static void free_shadow_page(void *arg)
 {
-	struct list *l = arg, *next;
-	struct kvm_mmu_page *sp;
+	struct kvm_mmu_page *sp = arg;
 
-	for (; l; l = next) {
-		next = l->next;
-		sp = container_of(l, struct kvm_mmu_page, link);
-		__atomic_store_n(hw_table_owner(sp->spt), NULL, __ATOMIC_RELAXED);
-		hw_table_free(sp->spt);
-		hw_free(sp->shadowed_translation);
-		hw_free(sp);
-	}
+	hw_table_free(sp->spt);
+	hw_free(sp->shadowed_translation);
+	hw_free(sp);
 }
 
 void mmu_free_shadow_pages(struct kvm *kvm, struct list *pages)
 {
-	struct list *first = pages->next;
-	struct kvm_mmu_page *sp;
+	struct kvm_mmu_page *sp, *next;
 
-	if (list_empty(pages))
-		return;
-	list_for_each(sp, pages, link)
+	list_for_each_safe(sp, next, pages, link)
 	{
 		MMU_BUG_ON(!sp->role.invalid || sp->root_count || sp->parent_ptes.val);
 		list_del(&sp->hash_link);
+		list_del(&sp->link);
+		/* A vCPU that walks tables without mmu_lock may be in this one still. */
+		hw_rcu_defer(kvm, free_shadow_page, sp);
 	}
-	/*
-	 * A chain with an end, for vCPUs that walk tables without mmu_lock may still be in one of
-	 * these.
-	 */
-	pages->prev->next = NULL;
-	list_init(pages);
-	hw_rcu_defer(kvm, free_chain, first);
 }

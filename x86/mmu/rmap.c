@@ -244,7 +244,7 @@ void rmap_remove(struct kvm *kvm, u64 *sptep)
 	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, gfn);
 	struct kvm_rmap_head *head;
 
-	/* A slot that is gone from memslots takes its lists along: see rmap_slot_release(). */
+	/* One that is gone from memslots already has its lists freed as a whole. */
 	if (!slot)
 		return;
 	head = gfn_to_rmap(slot, gfn, sp->role.level);
@@ -252,9 +252,7 @@ void rmap_remove(struct kvm *kvm, u64 *sptep)
 	pte_list_remove(sptep, head);
 }
 
-/*
- * --- parents ------------------------------------------------------------------------------------
- */
+/* --- parents ----------------------------------------------------------------------------- */
 
 static bool parent_add(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *sp, u64 *parent_pte)
 {

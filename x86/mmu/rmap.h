@@ -150,9 +150,7 @@ void mmu_page_add_parent_pte(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_
 void mmu_page_remove_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 void drop_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 
-/*
- * --- shadow pages (page.c) ---------------------------------------------------------------------
- */
+/* --- shadow pages (page.c) --------------------------------------------------------------- */
 
 /* Whether a guest's table is behind @sp: it is indirect and of a level that the guest has. */
 static inline bool sp_has_gptes(const struct kvm_mmu_page *sp)
@@ -205,14 +203,14 @@ void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp);
 /* Write tracking of @gfn, for tables of upper levels. add: protects it and flushes. */
 void kvm_write_track_add_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn);
 void kvm_write_track_remove_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn);
+/* Allocates what write tracking of @slot needs, unless it has it. 0, -ENOMEM. Any lock. */
+int kvm_mmu_alloc_write_track(struct kvm_memory_slot *slot);
 static inline void clear_sp_write_flooding_count(u64 *sptep)
 {
 	__atomic_store_n(&sptep_to_sp(sptep)->write_flooding_count, 0, __ATOMIC_RELAXED);
 }
 
-/*
- * --- unsync pages (sync.c) -----------------------------------------------------------------------
- */
+/* --- unsync pages (sync.c) --------------------------------------------------------------- */
 
 /*
  * mmu_sync_page_if_needed(vcpu, sp, invalid_list), of internal.h: true: @sp is in sync (any flush

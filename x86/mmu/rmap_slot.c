@@ -44,31 +44,16 @@ int kvm_mmu_alloc_rmaps(struct kvm_memory_slot *slot)
 		if (r)
 			return r;
 	}
+	return 0;
+}
+
+int kvm_mmu_alloc_write_track(struct kvm_memory_slot *slot)
+{
 	return alloc_once((void **)&slot->arch.gfn_write_track,
 			  slot->npages * sizeof(*slot->arch.gfn_write_track));
 }
 
-void rmap_slot_release(struct kvm_memory_slot *slot)
-{
-	struct kvm_rmap_head *heads;
-	int level;
-	u64 i, n;
-
-	for (level = PG_LEVEL_4K; level <= KVM_MAX_HUGEPAGE_LEVEL; level++) {
-		heads = slot->arch.rmap[level - 1];
-		n = heads ? slot_entries(slot, level) : 0;
-		for (i = 0; i < n; i++)
-			pte_list_clear(&heads[i]);
-		hw_free(heads);
-		slot->arch.rmap[level - 1] = NULL;
-	}
-	hw_free(slot->arch.gfn_write_track);
-	slot->arch.gfn_write_track = NULL;
-}
-
-/*
- * --- walking a slot -----------------------------------------------------------------------------
- */
+/* --- walking a slot ---------------------------------------------------------------------- */
 
 /* Does something to all on @head, which is @slot's of @level. True: a flush is owed. */
 typedef bool (*rmap_fn)(struct kvm *kvm, const struct kvm_memory_slot *slot,

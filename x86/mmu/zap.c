@@ -15,9 +15,7 @@
 /* Pages that are zapped between looks at who waits for mmu_lock. */
 #define BATCH_ZAP_PAGES 10
 
-/*
- * --- one page ----------------------------------------------------------------------------------
- */
+/* --- one page ---------------------------------------------------------------------------- */
 
 int mmu_page_zap_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *spte, struct list *invalid_list)
 {
@@ -132,9 +130,7 @@ void mmu_put_root(struct kvm *kvm, hpa_t root, struct list *invalid_list)
 		kvm_mmu_prepare_zap_page(kvm, sp, invalid_list);
 }
 
-/*
- * --- everything ----------------------------------------------------------------------------------
- */
+/* --- everything -------------------------------------------------------------------------- */
 
 /* Lets whoever waits for mmu_lock have it. True: it was let go of. */
 static bool zap_resched(struct kvm *kvm)

@@ -375,20 +375,24 @@ static bool allows(const struct kvm *kvm, const struct kvm_page_fault *fault, u6
 
 static int install_mmio(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, struct tdp_iter *iter)
 {
-	u64 spte = make_mmio_spte(vcpu, iter->gfn, ACC_ALL);
+	int ret = fault->prefetch ? RET_PF_RETRY : RET_PF_EMULATE;
 	struct kvm *kvm = vcpu->kvm;
+	u64 spte;
 
-	/* Emulated once, whoever remembers it. A leaf here means that a slot has come meanwhile. */
+	/* A leaf here means that a slot has come meanwhile. */
 	if (is_shadow_present_pte(iter->old_spte))
 		return RET_PF_RETRY;
-	if (is_mmio_spte(kvm, spte) && spte != iter->old_spte) {
-		if (!tdp_set_spte_atomic(kvm, iter, spte))
-			return RET_PF_RETRY;
-		vcpu_stat_inc(vcpu, pf_mmio_spte_created);
-		trace_mmu(kvm, mark_mmio_spte, hw_hpa(iter->sptep), iter->gfn, ACC_ALL,
-			  get_mmio_spte_generation(kvm, spte));
-	}
-	return fault->prefetch ? RET_PF_RETRY : RET_PF_EMULATE;
+	if (!spte_format(kvm)->mmio_value)
+		return ret;
+	spte = make_mmio_spte(vcpu, iter->gfn, ACC_ALL);
+	if (spte == iter->old_spte)
+		return ret;
+	if (!tdp_set_spte_atomic(kvm, iter, spte))
+		return RET_PF_RETRY;
+	vcpu_stat_inc(vcpu, pf_mmio_spte_created);
+	trace_mmu(kvm, mark_mmio_spte, hw_hpa(iter->sptep), iter->gfn, ACC_ALL,
+		  get_mmio_spte_generation(kvm, spte));
+	return ret;
 }
 
 /* The iterator is at the entry of fault->goal_level. */

@@ -137,9 +137,12 @@ struct kvm {
 	bool disable_nx_huge_pages;			  /* KVM_CAP_VM_DISABLE_NX_HUGE_PAGES */
 	unsigned int nr_vcpus;
 	struct kvm_vcpu **vcpus; /* nr_vcpus of them */
-	struct kvm_mmu_arch arch;
-	struct kvm_vm_stats stat;
 	struct mmu_trace *trace; /* NULL: events are not recorded; see trace.h */
+	struct kvm_mmu_arch arch;
+	/* Counters change with each fault of any vCPU: away from what each fault only reads. */
+	u64 stat_pad_before[8];
+	struct kvm_vm_stats stat;
+	u64 stat_pad_after[8];
 };
 
 /* --- what it keeps of a vCPU ------------------------------------------------------ */

@@ -171,7 +171,7 @@ enum exit_code host_run(struct run *run, char **reason)
 	/* a KVM that was probed and is whole needs no probing from within the cases */
 	char *env[] = {env_name, intree ? "MMUSCOPE_ENGINE=intree" : "MMUSCOPE_ENGINE=kvm", config,
 		       intree || host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL, NULL};
-	char **argv = suite_argv(run->o, run->env->kind, suite, tests);
+	char **argv = suite_argv(run->o, run->env->kind, suite, tests, run->names);
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int limit = patience(run->o);
 	int channel[2] = {-1, -1}, status = 0;

@@ -46,7 +46,7 @@ static bool link_to(const char *stage, const char *inside, const char *target)
 /* The shared libraries and the loader of programs, at the paths that they look for them. */
 static bool link_libraries(const char *stage, char *const programs[])
 {
-	char *said = proc_output(programs), *save = NULL;
+	char *said = proc_output(programs, NULL), *save = NULL;
 	bool ok = said;
 
 	for (char *line = said ? strtok_r(said, "\n", &save) : NULL; line && ok;
@@ -151,7 +151,7 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 		"env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n"
 		"env MMUSCOPE_STRICT=1\n",
 		run->env->name);
-	argv = suite_argv(run->o, ENV_LAB, "/mmuscope/mmusuite", "/mmuscope/tests");
+	argv = suite_argv(run->o, ENV_LAB, "/mmuscope/mmusuite", "/mmuscope/tests", NULL);
 	for (char **arg = argv; *arg; arg++)
 		fprintf(f, "arg %s\n", *arg);
 	free(argv);

@@ -52,7 +52,7 @@ static char *read_file(const char *path)
 {
 	char *cat[] = {"cat", (char *)path, NULL};
 
-	return access(path, R_OK) ? NULL : proc_output(cat);
+	return access(path, R_OK) ? NULL : proc_output(cat, NULL);
 }
 
 /* In QEMU's options a comma ends a value: one that is part of it is written twice. */

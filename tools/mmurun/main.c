@@ -96,14 +96,15 @@ enum exit_code exit_worse(enum exit_code a, enum exit_code b)
 	return worse;
 }
 
-char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests)
+char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests,
+		  const char *names)
 {
 	size_t globs = 0, nr = 0;
 	char **argv;
 
 	while (o->globs[globs])
 		globs++;
-	argv = calloc(globs + 14, sizeof(*argv));
+	argv = calloc(globs + 16, sizeof(*argv));
 	if (!argv)
 		abort();
 	argv[nr++] = suite;
@@ -121,6 +122,11 @@ char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char
 	if (o->timeout) {
 		argv[nr++] = "--timeout";
 		argv[nr++] = format("%d", o->timeout);
+	}
+	/* many short runs: here the asking would count */
+	if (names && kind == ENV_INTREE) {
+		argv[nr++] = "--listed";
+		argv[nr++] = (char *)names;
 	}
 	argv[nr++] = "--seed";
 	argv[nr++] = format("%llu", (unsigned long long)o->seed);
@@ -242,36 +248,42 @@ static void print_plans(struct choice *c, struct kernel *kernel)
 	}
 }
 
-/* Names of the cases that match, to print or only to count. Returns how many. */
-static int list_cases(const struct options *o, enum env_kind kind, bool print)
+/*
+ * Names of the cases that match, to print or only to count. Returns how many. They are left in
+ * *@keep, unless NULL, if all is well with them.
+ */
+static int list_cases(const struct options *o, enum env_kind kind, bool print, char **keep)
 {
 	char *suite = format("%s/tools/mmusuite", build_dir());
 	char *tests = format("%s/tests", build_dir());
-	int nr = 0;
+	int nr = 0, status = 0;
 
-	char **argv = suite_argv(o, kind, suite, tests), *names;
+	char **argv = suite_argv(o, kind, suite, tests, NULL), *names;
 	size_t n = 0;
 
 	while (argv[n])
 		n++;
 	argv[n] = "--list";
-	names = proc_output(argv);
+	names = proc_output(argv, &status);
 	free(argv);
 	for (const char *c = names; c && *c; c++)
 		nr += *c == '\n';
 	if (names && print)
 		fputs(names, stdout);
-	free(names);
+	if (keep && names && !status)
+		*keep = names;
+	else
+		free(names);
 	free(suite);
 	free(tests);
 	return nr;
 }
 
 /* Fill in how many cases each environment will have. Returns how many there are in all. */
-static int count_cases(const struct options *o, struct choice *c, bool print)
+static int count_cases(const struct options *o, struct choice *c, bool print, char **names)
 {
-	int unit = o->unit ? list_cases(o, ENV_UNIT, print) : 0;
-	int suites = list_cases(o, ENV_HOST, print);
+	int unit = o->unit ? list_cases(o, ENV_UNIT, print, NULL) : 0;
+	int suites = list_cases(o, ENV_HOST, print, names);
 
 	for (int i = 0; i < c->nr; i++)
 		c->envs[i].cases = c->envs[i].kind == ENV_UNIT ? unit : suites;
@@ -313,10 +325,25 @@ static char *make_output(const struct options *o)
 	return dir;
 }
 
-static enum exit_code run_env(const struct options *o, const struct env *env, struct report *report,
-			      struct kernel *kernel, const char *dir)
+/* The names of the cases in a file, which saves each environment the asking. NULL: it's to ask. */
+static char *write_names(const char *dir, const char *names)
 {
-	struct run run = {.o = o, .env = env, .report = report, .kernel = kernel};
+	char *path = format("%s/cases", dir);
+	FILE *f = names ? fopen(path, "we") : NULL;
+	bool ok = f && fputs(names, f) >= 0;
+
+	if (f && fclose(f))
+		ok = false;
+	if (ok)
+		return path;
+	free(path);
+	return NULL;
+}
+
+static enum exit_code run_env(const struct options *o, const struct env *env, struct report *report,
+			      struct kernel *kernel, const char *dir, const char *names)
+{
+	struct run run = {.o = o, .env = env, .report = report, .kernel = kernel, .names = names};
 	enum exit_code code = EXIT_BROKEN;
 	char *reason = NULL;
 
@@ -362,7 +389,7 @@ int main(int argc, char **argv)
 	struct choice choice = {0};
 	struct kernel kernel = {0};
 	struct report report;
-	char *dir;
+	char *dir, *names = NULL, *list;
 
 	code = options_parse(&o, argc, argv);
 	if (code)
@@ -370,7 +397,7 @@ int main(int argc, char **argv)
 	if (o.list && o.print_needs)
 		return EXIT_PASS;
 	if (o.list)
-		return count_cases(&o, &choice, true) ? EXIT_PASS : EXIT_NOTHING;
+		return count_cases(&o, &choice, true, NULL) ? EXIT_PASS : EXIT_NOTHING;
 	code = choose(&o, &choice);
 	if (code)
 		return code;
@@ -390,7 +417,7 @@ int main(int argc, char **argv)
 		print_plans(&choice, &kernel);
 		return EXIT_PASS;
 	}
-	if (!count_cases(&o, &choice, false)) {
+	if (!count_cases(&o, &choice, false, &names)) {
 		complain("no case matches '%s': see --list", *o.globs ? *o.globs : "*");
 		return EXIT_NOTHING;
 	}
@@ -405,9 +432,13 @@ int main(int argc, char **argv)
 	if (*choice.host_note)
 		report_note(&report, "%s", choice.host_note);
 	report_note(&report, "seed %llu", (unsigned long long)o.seed);
+	list = write_names(dir, names);
 	for (int i = 0; i < choice.nr && !interrupted; i++)
-		worst = exit_worse(worst, run_env(&o, &choice.envs[i], &report, &kernel, dir));
+		worst = exit_worse(worst,
+				   run_env(&o, &choice.envs[i], &report, &kernel, dir, list));
 	report_close(&report);
+	free(list);
+	free(names);
 	free(dir);
 	return interrupted ? EXIT_INTERRUPTED : worst;
 }

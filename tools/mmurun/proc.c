@@ -103,7 +103,7 @@ bool proc_run(char *const argv[], int out)
 	return WIFEXITED(status) && !WEXITSTATUS(status);
 }
 
-char *proc_output(char *const argv[])
+char *proc_output(char *const argv[], int *exit_status)
 {
 	char *text = NULL, *bigger;
 	size_t len = 0, room = 0;
@@ -139,5 +139,7 @@ char *proc_output(char *const argv[])
 		return NULL;
 	}
 	text[len] = '\0';
+	if (exit_status)
+		*exit_status = WEXITSTATUS(status);
 	return text;
 }

@@ -28,8 +28,8 @@ bool proc_run(char *const argv[], int out);
 
 /*
  * All that a program prints on stdout, as a string to free(), whatever its exit status; NULL
- * when it did not start or was killed.
+ * when it did not start or was killed. *@status (unless NULL): its exit status.
  */
-char *proc_output(char *const argv[]);
+char *proc_output(char *const argv[], int *status);
 
 #endif

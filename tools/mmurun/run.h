@@ -36,6 +36,7 @@ struct run {
 	struct report *report;
 	struct kernel *kernel; /* the lab's */
 	char *dir;	       /* the environment's own folder of the output */
+	const char *names;     /* a file with the names of the suites' cases, or NULL */
 };
 
 #define STREAM_LEVELS 8
@@ -73,10 +74,11 @@ void stream_feed(struct stream *s, const char *data, size_t len);
 void stream_close(struct stream *s, const char *why, enum verdict verdict, const char *detail);
 
 /*
- * The command line of mmusuite, found at @suite, for the binaries below @tests.
- * NULL-terminated; free() the array only.
+ * The command line of mmusuite, found at @suite, for the binaries below @tests; @names, unless
+ * NULL, as in struct run. NULL-terminated; free() the array only.
  */
-char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests);
+char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests,
+		  const char *names);
 
 /* The command that runs one case again in this environment; free() it. */
 char *rerun_command(const struct run *run, const char *name);

@@ -102,6 +102,24 @@ bool binary_list(struct binary *b, const struct options *opt)
 	return b->nr_cases || b->problem;
 }
 
+bool binary_listed(struct binary *b, const struct options *opt)
+{
+	size_t len = strlen(b->name);
+	const char *line, *end;
+
+	for (line = opt->listed; *line; line = *end ? end + 1 : end) {
+		end = strchrnul(line, '\n');
+		if (!strncmp(line, b->name, len) && line[len] == '.') {
+			char *name = must(strndup(line, end - line));
+
+			take_name(name, b);
+			free(name);
+		}
+	}
+	b->seen = must(calloc(b->nr_cases + 1, sizeof(*b->seen)));
+	return b->nr_cases;
+}
+
 /* --- a run --------------------------------------------------------------- */
 
 struct run {

@@ -25,6 +25,7 @@ static const char usage[] =
 	"  --tests DIR     where the suites are\n"
 	"  --suites LIST   which suites (default mmu,tdp,shadow)\n"
 	"  --list          print the names of the cases, one a line\n"
+	"  --listed FILE   that list, so that it needn't be made: what is not in it does not run\n"
 	"  --jobs N        cases of a binary to run at once (default 1)\n"
 	"  --timeout SECS  time for a case (default 30)\n"
 	"  --seed N        seed of the random choices, or \"random\" (default 1)\n"
@@ -44,7 +45,7 @@ static void add_binary(struct binaries *all, const char *path, const char *name,
 {
 	struct binary b = {.path = strdup(path), .name = strdup(name)};
 
-	if (!binary_list(&b, opt)) {
+	if (!(opt->listed ? binary_listed(&b, opt) : binary_list(&b, opt))) {
 		binary_free(&b);
 		return;
 	}
@@ -78,6 +79,21 @@ static void find_binaries(struct binaries *all, const char *suite, const struct 
 		free(entries);
 }
 
+static char *read_file(const char *path)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = fopen(path, "re");
+
+	/* all of it: no list has this byte */
+	if (!f || (getdelim(&text, &len, '\001', f) < 0 && ferror(f))) {
+		fprintf(stderr, "--listed '%s': %s\n", path, strerror(errno));
+		exit(2);
+	}
+	fclose(f);
+	return text ? text : strdup("");
+}
+
 static unsigned int parse_timeout(const char *value)
 {
 	char *end;
@@ -94,10 +110,15 @@ static unsigned int parse_timeout(const char *value)
 static void parse_options(int argc, char **argv, struct options *opt)
 {
 	static const struct option options[] = {
-		{"tests", required_argument, NULL, 'd'},   {"suites", required_argument, NULL, 'u'},
-		{"list", no_argument, NULL, 'l'},	   {"jobs", required_argument, NULL, 'j'},
-		{"timeout", required_argument, NULL, 't'}, {"seed", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
+		{"tests", required_argument, NULL, 'd'},
+		{"suites", required_argument, NULL, 'u'},
+		{"list", no_argument, NULL, 'l'},
+		{"listed", required_argument, NULL, 'n'},
+		{"jobs", required_argument, NULL, 'j'},
+		{"timeout", required_argument, NULL, 't'},
+		{"seed", required_argument, NULL, 's'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	struct stat st;
 	int c;
@@ -113,6 +134,9 @@ static void parse_options(int argc, char **argv, struct options *opt)
 			break;
 		case 'l':
 			opt->list = true;
+			break;
+		case 'n':
+			opt->listed = read_file(optarg);
 			break;
 		case 'j':
 			opt->jobs = optarg;

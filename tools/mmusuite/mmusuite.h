@@ -18,6 +18,7 @@ struct options {
 	const char *tests;  /* folder with the suites' folders */
 	const char *suites; /* "mmu,tdp,shadow" */
 	const char *jobs, *seed;
+	const char *listed;   /* the cases' names, a line each; NULL: the binaries are asked */
 	unsigned int timeout; /* seconds */
 	bool list;
 	char **globs;
@@ -43,6 +44,8 @@ struct totals {
  * with b->problem set and true when it could not say.
  */
 bool binary_list(struct binary *b, const struct options *opt);
+/* The same from opt->listed. */
+bool binary_listed(struct binary *b, const struct options *opt);
 void binary_free(struct binary *b);
 
 /*

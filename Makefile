@@ -52,8 +52,10 @@ lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o
 LIB	:= $(BUILD)/libmmuscope.a
 
 # The in-tree engine, from the processor up.
-intree_parts := x86/kvm/fd.c x86/kvm/run.c x86/kvm/host.c x86/mmu/fault.c x86/mmu/tdp_mmu.c \
-	       x86/mmu/shadow.c x86/mmu/page.c x86/mmu/walk.c
+intree_parts := $(patsubst %,x86/kvm/%.c,fd system vm vcpu cpuid msr regs run exit emulate smm \
+		 memslot dirty ring stats guest_mem hw host) \
+	       $(patsubst %,x86/mmu/%.c,params mmu fault tdp_mmu shadow page walk role spte roots \
+		 memslot notifier check trace)
 INTREE	?= $(if $(filter-out $(wildcard $(intree_parts)),$(intree_parts)),0,1)
 x86_c	:= $(wildcard x86/cpu/*.c)
 ifneq ($(INTREE),0)

@@ -110,6 +110,24 @@ static bool link_programs(const char *stage)
 	return ok;
 }
 
+/*
+ * Programs go in without what is for debuggers, which is most of their bytes and has to be unpacked
+ * by a processor that is emulated. What can't be stripped stays what it was.
+ */
+static void strip_programs(char *stage)
+{
+	char *strip[] = {"sh",
+			 "-c",
+			 "cd \"$1/mmuscope\" && for f in mmusuite tests/*/*; do\n"
+			 "strip --strip-debug -o strip.tmp \"$f\" && mv -f strip.tmp \"$f\"\n"
+			 "done 2>/dev/null; rm -f strip.tmp",
+			 "sh",
+			 stage,
+			 NULL};
+
+	proc_run(strip, -1);
+}
+
 /* A module goes in as it was read: from our own descriptor of the plain file. */
 static bool link_modules(const char *stage, const struct load_plan *plan)
 {
@@ -187,6 +205,8 @@ bool initrd_make(struct run *run, const struct load_plan *plan, const char *path
 	}
 	ok = ok && link_to(stage, "/init", init) && link_programs(stage) &&
 	     link_modules(stage, plan) && write_plan(run, stage, plan);
+	if (ok)
+		strip_programs(stage);
 	if (ok && !proc_run(pack, out)) {
 		complain("cpio could not pack the lab's initramfs");
 		ok = false;

@@ -7,26 +7,34 @@
  */
 #include "x86/mmu/shadow.h"
 
+/* Without mmu_lock: a page that is being zapped has its role marked meanwhile. */
+static union kvm_mmu_page_role sp_role(const struct kvm_mmu_page *sp)
+{
+	union kvm_mmu_page_role role = {.word = __atomic_load_n(&sp->role.word, __ATOMIC_RELAXED)};
+
+	return role;
+}
+
 void shadow_walk_init(struct shadow_walk *w, struct kvm_vcpu *vcpu, hpa_t root, u64 addr)
 {
+	struct kvm_mmu_page *sp = root_to_sp(root);
 	struct kvm_mmu *mmu = vcpu->mmu;
 
 	w->addr = addr;
 	w->sptep = NULL;
 	w->level = 0;
 	w->table = 0;
-	if (root == INVALID_PAGE)
+	if (sp) {
+		/* A previous root may be of another depth than the one in use. */
+		w->table = hw_hpa(sp->spt);
+		w->level = sp_role(sp).level;
 		return;
-	w->table = root & SPTE_PTE_ADDR_MASK;
-	w->level = mmu->root_role.level;
-	/* On top of a PAE guest's four entries there may be more that always lead to them. */
-	if (w->level > 3 && !mmu->root_role.direct && mmu->cpu_role.base.level <= 3)
-		w->level = 3;
-	if (w->level != 3)
-		return;
-	/* The four entries belong to the vCPU; previous roots are never of this kind. */
-	w->level = 0;
-	if (root != mmu->root.hpa || !mmu->pae_root)
+	}
+	/*
+	 * PAE's four entries, and what may be on top of them and always leads to them, are no
+	 * shadow pages; they belong to the vCPU and are never among the previous roots.
+	 */
+	if (root == INVALID_PAGE || root != mmu->root.hpa || !mmu->pae_root)
 		return;
 	w->table = __atomic_load_n(&mmu->pae_root[(addr >> 30) & 3], __ATOMIC_RELAXED);
 	if (!(w->table & PTE_P))

@@ -14,7 +14,7 @@
 static void clear_mmio_gva(struct kvm_vcpu *vcpu, gva_t gva)
 {
 	if (vcpu->mmio_gva == (gva & ~(SZ_4K - 1)))
-		vcpu->mmio_gva = 0;
+		vcpu->mmio_gva = MMIO_GVA_NONE;
 }
 
 /* Makes an SPTE of a guest entry that nobody has used; nothing is logged as written for it. */
@@ -278,8 +278,8 @@ int shadow_page_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 
 	fault->gfn = gw.gfn;
 	fault->gpa = gw.gfn << PAGE_SHIFT | (fault->addr & (SZ_4K - 1));
-	fault->max_level = gw.level;
-	fault->req_level = fault->goal_level = PG_LEVEL_4K;
+	if (fault->max_level > gw.level)
+		fault->max_level = gw.level;
 	fault->slot = kvm_vcpu_gfn_to_memslot(vcpu, fault->gfn);
 
 	if (page_fault_handle_page_track(vcpu, fault)) {

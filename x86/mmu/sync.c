@@ -372,6 +372,9 @@ int sync_spte(struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp, int index)
 		return 0;
 
 	kvm_mmu_page_set_translation(sp, index, gfn, access);
+	/* Nobody has written the page for that: the log shall not say so. */
+	if (slot_logs_dirty(slot) && !is_writable_pte(spte))
+		access &= ~ACC_WRITE;
 	make_spte(vcpu->kvm, vcpu, sp, slot, access, gfn, spte_to_hpa(spte), spte, true, false,
 		  is_host_writable_pte(spte), &spte);
 	return mmu_spte_update(sptep, spte, kvm);
@@ -498,7 +501,7 @@ void kvm_mmu_sync_roots(struct kvm_vcpu *vcpu)
 
 	if (mmu->root_role.direct || mmu->root.hpa == INVALID_PAGE)
 		return;
-	vcpu->mmio_gva = 0;
+	vcpu->mmio_gva = MMIO_GVA_NONE;
 	if (mmu->cpu_role.base.level >= 4) {
 		sync_root(vcpu, mmu->root.hpa);
 		return;

@@ -73,6 +73,9 @@ agent32	:= $(BUILD)/guest_code/agent32.elf
 
 tests_c	:= $(wildcard tests/mmu/*.c tests/tdp/*.c tests/shadow/*.c)
 unit_c	:= $(wildcard tests/unit/*.c)
+ifeq ($(INTREE),0)
+unit_c	:= $(filter-out tests/unit/test_mmu_%.c tests/unit/test_kvm_%.c,$(unit_c))
+endif
 tests	:= $(tests_c:%.c=$(BUILD)/%)
 unit	:= $(unit_c:%.c=$(BUILD)/%)
 

@@ -78,47 +78,67 @@ void kvm_write_track_remove_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, g
 	kvm_mmu_gfn_disallow_lpage(slot, gfn, -1);
 }
 
+/* @gfn of @slot holds a table of @level that is shadowed, once more than before. */
+static void watch_table(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn, int level)
+{
+	if (level > PG_LEVEL_4K) {
+		kvm_write_track_add_gfn(kvm, slot, gfn);
+		return;
+	}
+	kvm_mmu_gfn_disallow_lpage(slot, gfn, 1);
+	if (kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K))
+		hw_flush_remote_range(kvm, gfn, 1);
+}
+
+static void unwatch_table(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn, int level)
+{
+	if (level > PG_LEVEL_4K)
+		kvm_write_track_remove_gfn(kvm, slot, gfn);
+	else
+		kvm_mmu_gfn_disallow_lpage(slot, gfn, -1);
+}
+
 /*
  * A table of an upper level is tracked: each write to it is emulated. One of the last level is
- * merely write-protected, as the first write may make it unsync instead.
+ * merely write-protected, as the first write may make it unsync instead. In all address spaces,
+ * as the guest may write to it by either.
  *
- * The slot may be gone: the hypervisor takes it from memslots before its pages are zapped. Then all
- * pages that shadow a table in it are zapped before another slot can take its place, and there is
- * nothing to watch.
+ * A slot may be missing: in the other space, or because the hypervisor takes it from memslots
+ * before its pages are zapped. When a slot goes, all shadow pages do before another takes its
+ * place; but one may come, so sp->watched says where there is something to undo.
  */
 void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
-	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, sp->gfn);
+	struct kvm_memory_slot *slot;
+	int i;
 
 	/*
 	 * Whoever emulates a write to this frame either sees the counter, or has written before the
 	 * table is read to be shadowed. See kvm_mmu_track_write().
 	 */
 	__atomic_fetch_add(&kvm->arch.indirect_shadow_pages, 1, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!slot)
-		return;
-	if (sp->role.level > PG_LEVEL_4K) {
-		kvm_write_track_add_gfn(kvm, slot, sp->gfn);
-		return;
+	for (i = 0; i < KVM_ADDRESS_SPACES; i++) {
+		slot = gfn_to_slot_of_as(kvm, i, sp->gfn);
+		if (!slot)
+			continue;
+		watch_table(kvm, slot, sp->gfn, sp->role.level);
+		sp->watched |= BIT(i);
 	}
-	kvm_mmu_gfn_disallow_lpage(slot, sp->gfn, 1);
-	if (kvm_mmu_slot_gfn_write_protect(kvm, slot, sp->gfn, PG_LEVEL_4K))
-		hw_flush_remote_range(kvm, sp->gfn, 1);
 }
 
 void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
-	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, sp->gfn);
+	struct kvm_memory_slot *slot;
+	int i;
 
 	MMU_BUG_ON(!kvm->arch.indirect_shadow_pages);
 	__atomic_fetch_sub(&kvm->arch.indirect_shadow_pages, 1, __ATOMIC_SEQ_CST);
-	if (!slot)
-		return;
-	if (sp->role.level > PG_LEVEL_4K)
-		kvm_write_track_remove_gfn(kvm, slot, sp->gfn);
-	else
-		kvm_mmu_gfn_disallow_lpage(slot, sp->gfn, -1);
+	for (i = 0; i < KVM_ADDRESS_SPACES; i++) {
+		slot = sp->watched & BIT(i) ? gfn_to_slot_of_as(kvm, i, sp->gfn) : NULL;
+		if (slot)
+			unwatch_table(kvm, slot, sp->gfn, sp->role.level);
+	}
+	sp->watched = 0;
 }
 
 int mmu_first_shadow_root_alloc(struct kvm *kvm)

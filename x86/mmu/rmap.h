@@ -89,11 +89,10 @@ unsigned int pte_list_count(const struct kvm_rmap_head *head);
 /* A list that outgrows this is emptied. */
 #define RMAP_RECYCLE_THRESHOLD 1000
 
-/* The slot of @gfn in the address space of pages of @role; NULL: none (any more). */
-static inline struct kvm_memory_slot *gfn_to_slot_of_role(struct kvm *kvm,
-							  union kvm_mmu_page_role role, gfn_t gfn)
+/* The slot of @gfn in address space @as_id; NULL: none (any more). */
+static inline struct kvm_memory_slot *gfn_to_slot_of_as(struct kvm *kvm, int as_id, gfn_t gfn)
 {
-	struct kvm_memslots *slots = kvm_memslots(kvm, role.smm);
+	struct kvm_memslots *slots = kvm_memslots(kvm, as_id);
 
 	return slots ? gfn_to_memslot(slots, gfn) : NULL;
 }

@@ -194,22 +194,21 @@ void kvm_mmu_zap_all_fast(struct kvm *kvm)
 }
 
 /*
- * Page by page, those that are there now: they are set apart first, as vCPUs that go on running
- * make new ones as fast as we can zap. Here their roots stay valid until it is their turn: what is
- * zapped is flushed before mmu_lock is let go of.
+ * Page by page, the oldest first, as many as there are now: vCPUs that go on running make new ones
+ * as fast as we can zap, but those need not go. Here roots stay valid until it is their turn: what
+ * is zapped is flushed before mmu_lock is let go of.
  */
 void kvm_mmu_zap_all(struct kvm *kvm)
 {
-	struct list doomed, invalid;
+	struct list *active = &kvm->arch.active_mmu_pages, invalid;
 	int nr_zapped, batch = 0;
+	u64 left;
 
-	list_init(&doomed);
 	list_init(&invalid);
 	hw_yield_point(kvm, "zap_all");
 	hw_write_lock(kvm);
-	list_splice_tail(&kvm->arch.active_mmu_pages, &doomed);
-	while (!list_empty(&doomed)) {
-		__kvm_mmu_prepare_zap_page(kvm, list_last(&doomed, struct kvm_mmu_page, link),
+	for (left = kvm->arch.n_used_mmu_pages; left && !list_empty(active); left--) {
+		__kvm_mmu_prepare_zap_page(kvm, list_last(active, struct kvm_mmu_page, link),
 					   &invalid, &nr_zapped);
 		batch += nr_zapped ? nr_zapped : 1;
 		if (batch >= BATCH_ZAP_PAGES && hw_lock_contended(kvm)) {

@@ -241,7 +241,7 @@ void rmap_remove(struct kvm *kvm, u64 *sptep)
 {
 	struct kvm_mmu_page *sp = sptep_to_sp(sptep);
 	gfn_t gfn = kvm_mmu_page_get_gfn(sp, spte_index(sptep));
-	struct kvm_memory_slot *slot = gfn_to_slot_of_as(kvm, sp->role.smm, gfn);
+	struct kvm_memory_slot *slot = gfn_to_slot_of_role(kvm, sp->role, gfn);
 	struct kvm_rmap_head *head;
 
 	/* One that is gone from memslots already has its lists freed as a whole. */

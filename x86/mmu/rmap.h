@@ -97,6 +97,13 @@ static inline struct kvm_memory_slot *gfn_to_slot_of_as(struct kvm *kvm, int as_
 	return slots ? gfn_to_memslot(slots, gfn) : NULL;
 }
 
+/* The one that entries of a page of @role map. */
+static inline struct kvm_memory_slot *gfn_to_slot_of_role(struct kvm *kvm,
+							  union kvm_mmu_page_role role, gfn_t gfn)
+{
+	return gfn_to_slot_of_as(kvm, role.smm, gfn);
+}
+
 /* The list of @gfn's mappings of @level; NULL: the slot has no rmaps, so no mappings. */
 static inline struct kvm_rmap_head *gfn_to_rmap(const struct kvm_memory_slot *slot, gfn_t gfn,
 						int level)

@@ -68,6 +68,13 @@ int fd_create(enum fd_kind kind, void *object, void (*release)(void *object))
 	return ret;
 }
 
+void fd_set_release(int fd, void (*release)(void *object))
+{
+	pthread_mutex_lock(&lock);
+	entries[fd].release = release;
+	pthread_mutex_unlock(&lock);
+}
+
 void *fd_get(int fd, enum fd_kind *kind)
 {
 	void *object = NULL;

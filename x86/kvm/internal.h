@@ -134,6 +134,7 @@ enum fd_kind {
 	FD_STATS,
 };
 int fd_create(enum fd_kind kind, void *object, void (*release)(void *object));
+void fd_set_release(int fd, void (*release)(void *object));
 /* The object and its kind, held until fd_put(); NULL: not one of ours. */
 void *fd_get(int fd, enum fd_kind *kind);
 void fd_put(int fd);
@@ -147,6 +148,7 @@ int vcpu_ioctl_(struct vcpu *v, unsigned long request, void *arg);
 int vm_new(unsigned long type);	     /* a descriptor */
 int vcpu_new(struct vm *vm, u32 id); /* a descriptor */
 void vm_put(struct vm *vm);
+void vcpu_free(struct vcpu *v); /* with its VM */
 int check_extension(struct vm *vm, long cap);
 
 /* cpuid.c, msr.c, regs.c */

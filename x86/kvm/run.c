@@ -204,8 +204,6 @@ static int prepare_entry(struct vcpu *v)
 	if (ret <= 0)
 		return ret;
 	inject_events(v);
-	if (v->smi_pending && v->smm && v->cpu.event.type == EVENT_NONE)
-		v->cpu.want_window |= false;
 	regs_to_mmu(v);
 	ret = kvm_mmu_reload(&v->kvm);
 	if (ret == 1) {

@@ -69,8 +69,6 @@ static void stop_nx_worker(struct vm *vm)
 	pthread_cond_destroy(&vm->nx_worker_wake);
 }
 
-void vcpu_free(struct vcpu *v);
-
 /* Nobody has a descriptor of it, or of anything in it, any more. */
 static void vm_free(struct vm *vm)
 {
@@ -179,7 +177,6 @@ static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
 			vm->kvm.disable_nx_huge_pages = vm->nx_huge_cap_used = true;
 		break;
 	case KVM_CAP_SPLIT_IRQCHIP:
-	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	default:
 		ret = -EINVAL;
 	}

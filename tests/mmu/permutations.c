@@ -491,16 +491,19 @@ static u64 even_step(u64 n)
 	return step ? step : 1;
 }
 
-/* Runs the combinations of outer number @outer; @some: at most so many of them, from @start on. */
-static void run_outer(struct bench *b, u64 outer, u64 start, u64 some)
+/*
+ * Runs the combinations of outer number @outer; @some: at most so many of them, those from the
+ * @from-th on in the order of steps.
+ */
+static void run_outer(struct bench *b, u64 outer, u64 from, u64 some)
 {
 	static struct combi combi[NR_SLOTS];
-	u64 n = inner_count(), step = even_step(n), i, inner = start % n;
+	u64 n = inner_count(), step = even_step(n), i, inner = from * step % n;
 	u32 used = 0;
 
 	if (!choose_outer(b, outer))
 		return;
-	for (i = 0; i < n && i < some; i++, inner = (inner + step) % n) {
+	for (i = from; i < n && i < from + some; i++, inner = (inner + step) % n) {
 		if (!choose_inner(b, inner, outer * n + inner, used, &combi[used]))
 			continue;
 		if (++used == NR_SLOTS) {
@@ -517,18 +520,19 @@ static void run_case(struct test *t, int level)
 	u64 count = from_env("MMUSCOPE_PERMUTATIONS",
 			     engine()->kernel_memory ? KERNEL_COUNT : DEFAULT_COUNT);
 	u64 one = from_env("MMUSCOPE_PERMUTATION", ~0ull);
-	u64 n = outer_count(b), step = even_step(n), outer = t->seed % n, i;
+	u64 n = outer_count(b), step = even_step(n), outer = t->seed % n, i, round;
 	struct timespec from, to;
 
 	/* The host's NX is in force in ring 3 there, and so on: not an oracle's matter. */
 	REQUIRE(!kvm_is_partial(), "a KVM that is not partial");
 	if (one != ~0ull) {
-		run_outer(b, one / inner_count() % n, 0, ~0ull);
+		run_outer(b, one / inner_count() % n, 0, inner_count());
 		return;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &from);
-	for (i = 0; i < n && b->judged < count; i++, outer = (outer + step) % n)
-		run_outer(b, outer, t->seed + i, NR_SLOTS);
+	for (round = 0; round * NR_SLOTS < inner_count() && b->judged < count; round++)
+		for (i = 0; i < n && b->judged < count; i++, outer = (outer + step) % n)
+			run_outer(b, outer, round * NR_SLOTS, NR_SLOTS);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	test_diag("judged %lu of %lu combinations in %.2f s", b->judged, n * inner_count(),
 		  to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9);

@@ -1,0 +1,633 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The model of host memory: what is behind a host virtual address, and telling the VMs before it
+ * changes. Pages of memory that intree_mmap() gave out are faulted in, copied on write and made of huge
+ * pages as the kernel does with a process's memory; other memory is always there, at its own address.
+ *
+ * A change and a fault meet by the invalidation sequence: the change begins, takes the pages out of
+ * all guests, then alters the model, then ends. A fault that looked a page up before finds the sequence
+ * moved or in progress.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "x86/kvm/host_priv.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define BLOCK (SZ_2M / SZ_4K)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct vm *vms;
+u64 host_generation;
+/* Around copying a page's content elsewhere, and around writes that the hypervisor makes. */
+static struct hw_spinlock copy_lock;
+
+void host_lock(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void host_unlock(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+void host_register(struct vm *vm)
+{
+	host_lock();
+	vm->next = vms;
+	vms = vm;
+	host_unlock();
+}
+
+void host_unregister(struct vm *vm)
+{
+	struct vm **at;
+
+	host_lock();
+	for (at = &vms; *at && *at != vm; at = &(*at)->next)
+		;
+	if (*at)
+		*at = vm->next;
+	host_unlock();
+}
+
+void host_lists_after_fork(void)
+{
+	vms = NULL;
+	copy_lock.locked = 0;
+}
+
+/* Memory that the model has is known already, by its arena or its file. */
+void host_slot_added(u64 hva, u64 size)
+{
+	hw_known_add(hva, size, 1);
+}
+
+void host_slot_removed(u64 hva, u64 size)
+{
+	hw_known_add(hva, size, -1);
+}
+
+/* --- telling the VMs ------------------------------------------------------------- */
+
+/* The part of @slot that [@start, @end) of host memory is; false: none. */
+static bool slot_range(struct kvm_memory_slot *slot, u64 start, u64 end,
+		       struct kvm_gfn_range *range)
+{
+	u64 last = slot->hva + (slot->npages << PAGE_SHIFT);
+
+	if (start < slot->hva)
+		start = slot->hva;
+	if (end > last)
+		end = last;
+	if (start >= end)
+		return false;
+	*range = (struct kvm_gfn_range){
+		.slot = slot,
+		.start = slot->base_gfn + ((start - slot->hva) >> PAGE_SHIFT),
+		.end = slot->base_gfn + ((end - slot->hva + SZ_4K - 1) >> PAGE_SHIFT),
+		.may_block = true,
+	};
+	return true;
+}
+
+#define for_each_slot(kvm, as, slots, i)            \
+	for (as = 0; as < KVM_ADDRESS_SPACES; as++) \
+		for (slots = kvm_memslots(kvm, as), i = 0; slots && i < slots->nr; i++)
+
+static void vm_change_begin(struct vm *vm, u64 start, u64 end)
+{
+	struct kvm *kvm = &vm->kvm;
+	struct kvm_memslots *slots;
+	struct kvm_gfn_range range;
+	gfn_t from = ~0ull, to = 0;
+	bool flush = false;
+	unsigned int as, i;
+
+	for_each_slot(kvm, as, slots, i)
+	{
+		if (!slot_range(slots->slot[i], start, end, &range))
+			continue;
+		from = range.start < from ? range.start : from;
+		to = range.end > to ? range.end : to;
+	}
+	if (!to)
+		return;
+	hw_yield_point(kvm, "invalidate");
+	hw_write_lock(kvm);
+	vm->hw->invalidating = true;
+	kvm_mmu_invalidate_begin(kvm, from, to);
+	for_each_slot(kvm, as, slots, i) if (slot_range(slots->slot[i], start, end, &range))
+		flush |= kvm_mmu_unmap_gfn_range(kvm, &range);
+	if (flush)
+		hw_flush_remote(kvm);
+	hw_write_unlock(kvm);
+}
+
+void change_begin(u64 start, u64 end)
+{
+	struct vm *vm;
+
+	__atomic_add_fetch(&host_generation, 1, __ATOMIC_SEQ_CST);
+	for (vm = vms; vm; vm = vm->next)
+		vm_change_begin(vm, start, end);
+}
+
+void change_end(void)
+{
+	struct vm *vm;
+
+	__atomic_add_fetch(&host_generation, 1, __ATOMIC_SEQ_CST);
+	for (vm = vms; vm; vm = vm->next) {
+		if (!vm->hw->invalidating)
+			continue;
+		hw_write_lock(&vm->kvm);
+		vm->hw->invalidating = false;
+		kvm_mmu_invalidate_end(&vm->kvm);
+		hw_write_unlock(&vm->kvm);
+	}
+}
+
+/* --- huge pages ---------------------------------------------------------------------- */
+
+bool block_fits(const struct region *r, u64 hva)
+{
+	u64 start = hva & ~(SZ_2M - 1);
+
+	return start >= r->start && start + SZ_2M <= r->end;
+}
+
+static u64 block_first(const struct region *r, u64 i)
+{
+	u64 hva = r->start + (i << PAGE_SHIFT);
+
+	return ((hva & ~(SZ_2M - 1)) - r->start) >> PAGE_SHIFT;
+}
+
+bool block_empty(const struct region *r, u64 i)
+{
+	u64 end = i + BLOCK;
+
+	for (; i < end; i++)
+		if (page_word(r, i) & PAGE_FLAGS)
+			return false;
+	return true;
+}
+
+void split_huge(struct region *r, u64 i)
+{
+	u64 end;
+
+	if (i >= region_pages(r) || !(page_word(r, i) & PAGE_HUGE))
+		return;
+	i = block_first(r, i);
+	for (end = i + BLOCK; i < end; i++)
+		page_set(r, i, page_word(r, i) & ~PAGE_HUGE);
+}
+
+void widen_to_huge(u64 *start, u64 *end)
+{
+	struct region *r = region_find(host_regions, *start);
+
+	if (r && (page_word(r, (*start - r->start) >> PAGE_SHIFT) & PAGE_HUGE))
+		*start &= ~(SZ_2M - 1);
+	r = region_find(host_regions, *end - 1);
+	if (r && (page_word(r, (*end - 1 - r->start) >> PAGE_SHIFT) & PAGE_HUGE))
+		*end = (*end + SZ_2M - 1) & ~(SZ_2M - 1);
+}
+
+static bool contiguous(const struct region *r, u64 i)
+{
+	u64 hpa = page_hpa(r, i, page_word(r, i)), n;
+
+	for (n = 1; n < BLOCK; n++)
+		if (page_hpa(r, i + n, page_word(r, i + n)) != hpa + (n << PAGE_SHIFT))
+			return false;
+	return !(hpa & (SZ_2M - 1));
+}
+
+int make_huge(struct region *r, u64 i)
+{
+	unsigned char resident;
+	u64 n, hpa, old;
+	int ret = 0;
+
+	if (!contiguous(r, i)) {
+		hpa = arena_alloc(SZ_2M, 0, SZ_2M);
+		if (!hpa)
+			return -ENOMEM;
+		hw_spin_lock(&copy_lock);
+		for (n = 0; n < BLOCK; n++) {
+			old = page_hpa(r, i + n, page_word(r, i + n));
+			if (arena_resident(old, 1, &resident) && (resident & 1))
+				memcpy((u8 *)hpa + (n << PAGE_SHIFT), (void *)old, SZ_4K);
+		}
+		region_drop_frames(r, i, BLOCK);
+		for (n = 0; n < BLOCK; n++)
+			page_set(r, i + n, hpa + (n << PAGE_SHIFT));
+		hw_spin_unlock(&copy_lock);
+		ret = map_pages(r, i, BLOCK);
+	}
+	for (n = 0; n < BLOCK; n++) {
+		hpa = page_hpa(r, i + n, page_word(r, i + n));
+		page_set(r, i + n, hpa | PAGE_PRESENT | PAGE_WRITE | PAGE_HUGE);
+	}
+	return ret;
+}
+
+/* --- faults --------------------------------------------------------------------------- */
+
+/* The page if it is there with the right; no locks. */
+static bool page_lookup(const struct region *r, u64 hva, bool write, struct hw_page *page)
+{
+	u64 i = (hva - r->start) >> PAGE_SHIFT, word = page_word(r, i);
+
+	if (!(word & PAGE_PRESENT) || !(r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE)))
+		return false;
+	page->writable = (word & PAGE_WRITE) && (r->prot & PROT_WRITE);
+	if (write && !page->writable)
+		return false;
+	page->hpa = page_hpa(r, i, word);
+	page->level = r->level > PG_LEVEL_4K ? r->level
+		      : word & PAGE_HUGE     ? PG_LEVEL_2M
+					     : PG_LEVEL_4K;
+	return true;
+}
+
+/* What the process has touched itself is there, as far as the memory file knows. */
+static void scan_block(struct region *r, u64 i)
+{
+	u64 first = 0, last = region_pages(r), hpa, k;
+	unsigned char vec[BLOCK];
+	u64 hva = r->start + (i << PAGE_SHIFT);
+
+	if ((hva & ~(SZ_2M - 1)) > r->start)
+		first = block_first(r, i);
+	k = (((hva & ~(SZ_2M - 1)) + SZ_2M) - r->start) >> PAGE_SHIFT;
+	if (k < last)
+		last = k;
+	/* In one call where frames lie in order, which is nearly always. */
+	hpa = page_hpa(r, first, page_word(r, first));
+	for (k = first; k < last; k++)
+		if (page_hpa(r, k, page_word(r, k)) != hpa + ((k - first) << PAGE_SHIFT))
+			break;
+	if (k <= i) { /* not up to the page itself */
+		first = i;
+		hpa = page_hpa(r, i, page_word(r, i));
+		k = i + 1;
+	}
+	if (!arena_resident(hpa, k - first, vec))
+		return;
+	for (last = k, k = first; k < last; k++) {
+		u64 word = page_word(r, k);
+
+		if ((vec[k - first] & 1) && !(word & PAGE_FLAGS))
+			page_set(r, k, page_hpa(r, k, word) | PAGE_PRESENT | PAGE_WRITE);
+	}
+}
+
+static void fault_anon_private(struct region *r, u64 i, bool write)
+{
+	u64 hva = r->start + (i << PAGE_SHIFT), word = page_word(r, i);
+
+	if (r->level > PG_LEVEL_4K) {
+		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
+		return;
+	}
+	if (r->thp && block_fits(r, hva) && block_empty(r, block_first(r, i)) &&
+	    !make_huge(r, block_first(r, i)))
+		return;
+	if (!(word & PAGE_FLAGS)) {
+		scan_block(r, i);
+		word = page_word(r, i);
+	}
+	if (word & PAGE_USED) {
+		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
+	} else if (!(word & PAGE_PRESENT)) {
+		/* Never written: a read finds the zero page, which nobody may write. */
+		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | (write ? PAGE_WRITE : 0));
+	} else if (write && !(word & PAGE_WRITE)) {
+		change_begin(hva, hva + SZ_4K);
+		page_set(r, i, word | PAGE_WRITE);
+		change_end();
+	}
+}
+
+/* Whether the process has written to its private copy of a file's page without our knowing. */
+static bool copied_by_process(u64 hva)
+{
+	u64 entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool read;
+
+	if (fd < 0)
+		return false;
+	read = pread(fd, &entry, sizeof(entry), (hva >> PAGE_SHIFT) * 8) == sizeof(entry);
+	close(fd);
+	return read && (entry & BIT(63)) && !(entry & BIT(61));
+}
+
+/* 0, or -ENOMEM. */
+static int copy_file_page(struct region *r, u64 i, const void *from)
+{
+	u64 hva = r->start + (i << PAGE_SHIFT), hpa = arena_alloc(SZ_4K, 0, SZ_4K);
+	int ret;
+
+	if (!hpa)
+		return -ENOMEM;
+	change_begin(hva, hva + SZ_4K);
+	hw_spin_lock(&copy_lock);
+	memcpy((void *)hpa, from, SZ_4K);
+	page_set(r, i, hpa | PAGE_PRESENT | PAGE_WRITE | PAGE_OWN);
+	hw_spin_unlock(&copy_lock);
+	ret = map_pages(r, i, 1);
+	change_end();
+	return ret;
+}
+
+static int fault_file(struct region *r, u64 i, bool write, struct hw_page *page)
+{
+	u64 word = page_word(r, i), hva = r->start + (i << PAGE_SHIFT);
+	struct stat st;
+	int ret;
+
+	if (word & PAGE_OWN) {
+		page_set(r, i, word | PAGE_PRESENT | PAGE_WRITE);
+		page_lookup(r, hva, write, page);
+		return 0;
+	}
+	if (fstat(r->file->fd, &st) || r->file_off + (i << PAGE_SHIFT) >= (u64)st.st_size)
+		return -EFAULT;
+	if (r->kind == FILE_SHARED) {
+		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
+		page_lookup(r, hva, write, page);
+		return 0;
+	}
+	if (copied_by_process(hva)) {
+		ret = copy_file_page(r, i, (void *)hva);
+	} else if (write) {
+		ret = copy_file_page(r, i, (void *)page_hpa(r, i, word));
+	} else {
+		/* Not noted as present, so that each fault looks whose the page is. */
+		*page = (struct hw_page){.hpa = page_hpa(r, i, word), .level = PG_LEVEL_4K};
+		return 0;
+	}
+	if (ret)
+		return ret;
+	page_lookup(r, hva, write, page);
+	return 0;
+}
+
+static int fault_slow(u64 hva, bool write, struct hw_page *page)
+{
+	struct region *r;
+	int ret = 0;
+	u64 i;
+
+	host_lock();
+	r = region_find(host_regions, hva);
+	if (!r) {
+		ret = 1;
+	} else if (!page_lookup(r, hva, write, page)) {
+		i = (hva - r->start) >> PAGE_SHIFT;
+		if (!(r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE))) {
+			ret = -EFAULT;
+		} else if (r->file) {
+			ret = fault_file(r, i, write, page);
+		} else {
+			if (r->kind == ANON_PRIVATE)
+				fault_anon_private(r, i, write);
+			else
+				page_set(r, i,
+					 page_hpa(r, i, page_word(r, i)) | PAGE_PRESENT |
+						 PAGE_WRITE);
+			if (!page_lookup(r, hva, write, page))
+				ret = -EFAULT;
+		}
+	}
+	host_unlock();
+	return ret;
+}
+
+/* Memory that is none of ours: whether it is mapped, remembered for a while. */
+static int plain_page(u64 hva, bool write, struct hw_page *page)
+{
+	static __thread struct {
+		u64 hva, generation;
+		bool writable;
+	} seen[64], *s;
+	u64 generation = __atomic_load_n(&host_generation, __ATOMIC_SEQ_CST) + 1;
+	u64 addr = hva & ~(SZ_4K - 1);
+
+	s = &seen[(addr >> PAGE_SHIFT) % ARRAY_LEN(seen)];
+	if (s->hva != addr || s->generation != generation || (write && !s->writable)) {
+		if (addr >> 47)
+			return -EFAULT;
+		s->writable = !madvise((void *)addr, SZ_4K, MADV_POPULATE_WRITE);
+		s->generation = 0;
+		if (!s->writable && (write || madvise((void *)addr, SZ_4K, MADV_POPULATE_READ)))
+			return -EFAULT;
+		s->hva = addr;
+		s->generation = generation;
+	}
+	*page = (struct hw_page){.hpa = addr, .writable = s->writable, .level = PG_LEVEL_4K};
+	return 0;
+}
+
+int hw_faultin(struct kvm *kvm, u64 hva, bool write, struct hw_page *page)
+{
+	struct region *r;
+	bool found;
+	int ret;
+
+	(void)kvm;
+	hw_rcu_read_lock();
+	r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
+	found = r && page_lookup(r, hva, write, page);
+	hw_rcu_read_unlock();
+	if (found)
+		return 0;
+	ret = r ? fault_slow(hva, write, page) : 1;
+	return ret == 1 ? plain_page(hva, write, page) : ret;
+}
+
+bool hw_page_present(struct kvm *kvm, u64 hva, bool write, struct hw_page *page)
+{
+	struct region *r;
+	bool found;
+
+	(void)kvm;
+	hw_rcu_read_lock();
+	r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
+	found = r ? page_lookup(r, hva, write, page) : !plain_page(hva, write, page);
+	hw_rcu_read_unlock();
+	return found;
+}
+
+static void set_flag(hpa_t hpa, u8 flag)
+{
+	u8 *flags = arena_flags(hpa);
+
+	if (flags)
+		__atomic_fetch_or(flags, flag, __ATOMIC_RELAXED);
+}
+
+void hw_set_accessed(hpa_t hpa)
+{
+	set_flag(hpa, FRAME_ACCESSED);
+}
+
+void hw_set_dirty(hpa_t hpa)
+{
+	set_flag(hpa, FRAME_ACCESSED | FRAME_DIRTY);
+}
+
+/* --- the hypervisor's own accesses ---------------------------------------------------- */
+
+/*
+ * The frame to read at @hva, without faulting: also one that no guest has touched has its
+ * content. Takes no lock.
+ */
+static void *readable(u64 hva)
+{
+	struct region *r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
+	struct hw_page page;
+	u64 i;
+
+	if (!r)
+		return plain_page(hva, false, &page) ? NULL : (u8 *)page.hpa + hva % SZ_4K;
+	if (!(r->prot & (PROT_READ | PROT_WRITE)))
+		return NULL;
+	i = (hva - r->start) >> PAGE_SHIFT;
+	if (r->file && !(page_word(r, i) & PAGE_OWN) &&
+	    r->file_off + (i << PAGE_SHIFT) >= r->file_len)
+		return NULL;
+	return (u8 *)page_hpa(r, i, page_word(r, i)) + hva % SZ_4K;
+}
+
+bool hw_read(struct kvm *kvm, u64 hva, void *value, unsigned int size)
+{
+	const void *at;
+
+	(void)kvm;
+	hw_rcu_read_lock();
+	at = readable(hva);
+	if (at) {
+		switch (size) {
+		case 1:
+			*(u8 *)value = __atomic_load_n((const u8 *)at, __ATOMIC_ACQUIRE);
+			break;
+		case 2:
+			*(u16 *)value = __atomic_load_n((const u16 *)at, __ATOMIC_ACQUIRE);
+			break;
+		case 4:
+			*(u32 *)value = __atomic_load_n((const u32 *)at, __ATOMIC_ACQUIRE);
+			break;
+		default:
+			*(u64 *)value = __atomic_load_n((const u64 *)at, __ATOMIC_ACQUIRE);
+		}
+	}
+	hw_rcu_read_unlock();
+	return at != NULL;
+}
+
+void *host_write_begin(struct kvm *kvm, u64 hva)
+{
+	struct hw_page page;
+	struct region *r;
+	bool there;
+
+	for (;;) {
+		if (hw_faultin(kvm, hva, true, &page))
+			return NULL;
+		/* It may have moved since; while we have the lock it doesn't. */
+		hw_rcu_read_lock();
+		hw_spin_lock(&copy_lock);
+		r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
+		there = r ? page_lookup(r, hva, true, &page) : !plain_page(hva, true, &page);
+		if (there)
+			return (u8 *)page.hpa + hva % SZ_4K;
+		host_write_end();
+	}
+}
+
+void host_write_end(void)
+{
+	hw_spin_unlock(&copy_lock);
+	hw_rcu_read_unlock();
+}
+
+int hw_cmpxchg(struct kvm *kvm, u64 hva, u64 *expected, u64 desired, unsigned int size)
+{
+	void *at = host_write_begin(kvm, hva);
+	u32 low = *expected;
+	bool done;
+
+	if (!at)
+		return -EFAULT;
+	if (size == 4) {
+		done = __atomic_compare_exchange_n((u32 *)at, &low, (u32)desired, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+		*expected = low;
+	} else {
+		done = __atomic_compare_exchange_n((u64 *)at, expected, desired, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	host_write_end();
+	return done ? 0 : 1;
+}
+
+/* --- age -------------------------------------------------------------------------------- */
+
+static bool vm_age(struct vm *vm, u64 start, u64 end)
+{
+	struct kvm *kvm = &vm->kvm;
+	struct kvm_memslots *slots;
+	struct kvm_gfn_range range;
+	bool young = false;
+	unsigned int as, i;
+
+	hw_write_lock(kvm);
+	for_each_slot(kvm, as, slots, i) if (slot_range(slots->slot[i], start, end, &range))
+		young |= kvm_mmu_age_gfn_range(kvm, &range);
+	hw_write_unlock(kvm);
+	return young;
+}
+
+bool intree_age(void *addr, size_t len)
+{
+	u64 start = (u64)addr & ~(SZ_4K - 1), end = ((u64)addr + len + SZ_4K - 1) & ~(SZ_4K - 1);
+	bool young = false;
+	struct region *r;
+	struct vm *vm;
+	u8 *flags;
+	u64 hva, i;
+
+	host_lock();
+	for (vm = vms; vm; vm = vm->next)
+		young |= vm_age(vm, start, end);
+	/* And what SPTEs that have gone since left behind. */
+	for (hva = start; hva < end; hva += SZ_4K) {
+		r = region_find(host_regions, hva);
+		if (!r)
+			continue;
+		i = (hva - r->start) >> PAGE_SHIFT;
+		flags = arena_flags(page_hpa(r, i, page_word(r, i)));
+		if (flags && (__atomic_load_n(flags, __ATOMIC_RELAXED) & FRAME_ACCESSED)) {
+			young = true;
+			__atomic_fetch_and(flags, (u8)~FRAME_ACCESSED, __ATOMIC_RELAXED);
+		}
+	}
+	host_unlock();
+	return young;
+}

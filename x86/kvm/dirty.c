@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The dirty log as a bitmap of each slot, and marking pages in it or in the ring.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "x86/kvm/ring.h"
+
+static struct kvm_memory_slot *slot_by_id(struct vm *vm, u32 id, int *err)
+{
+	struct kvm_memslots *slots;
+	unsigned int i;
+
+	*err = -EINVAL;
+	if ((id >> 16) >= KVM_ADDRESS_SPACES || (u16)id >= MAX_MEMSLOTS)
+		return NULL;
+	*err = -ENOENT;
+	slots = vm->kvm.memslots[id >> 16];
+	for (i = 0; slots && i < slots->nr; i++)
+		if (slots->slot[i]->id == (u16)id)
+			return slots->slot[i];
+	return NULL;
+}
+
+struct kvm_memory_slot *dirty_slot(struct vm *vm, u32 id)
+{
+	int err;
+
+	return slot_by_id(vm, id, &err);
+}
+
+/* Fills @buf with the log of @slot and, unless clearing is manual, protects those pages again. */
+static void fetch(struct kvm *kvm, struct kvm_memory_slot *slot, u64 *buf, u64 words)
+{
+	bool flush = false;
+	u64 i, mask;
+
+	if (kvm->manual_dirty_log_protect) {
+		for (i = 0; i < words; i++)
+			buf[i] = __atomic_load_n(&slot->dirty_bitmap[i], __ATOMIC_RELAXED);
+		return;
+	}
+	hw_write_lock(kvm);
+	for (i = 0; i < words; i++) {
+		buf[i] = 0;
+		if (!__atomic_load_n(&slot->dirty_bitmap[i], __ATOMIC_RELAXED))
+			continue;
+		mask = __atomic_exchange_n(&slot->dirty_bitmap[i], 0, __ATOMIC_SEQ_CST);
+		buf[i] = mask;
+		flush = true;
+		kvm_mmu_log_dirty_masked(kvm, slot, i * 64, mask);
+	}
+	hw_write_unlock(kvm);
+	if (flush)
+		hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
+}
+
+int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log)
+{
+	struct kvm_memory_slot *slot;
+	u64 words, *buf;
+	int ret;
+
+	if (vm->dirty_ring_size)
+		return -ENXIO;
+	pthread_mutex_lock(&vm->slots_lock);
+	slot = slot_by_id(vm, log->slot, &ret);
+	if (slot && slot->dirty_bitmap) {
+		words = (slot->npages + 63) / 64;
+		buf = malloc(words * sizeof(u64));
+		ret = buf ? 0 : -ENOMEM;
+		if (buf) {
+			fetch(&vm->kvm, slot, buf, words);
+			memcpy(log->dirty_bitmap, buf, words * sizeof(u64));
+			free(buf);
+		}
+	} else if (slot) {
+		ret = -ENOENT;
+	}
+	pthread_mutex_unlock(&vm->slots_lock);
+	return ret;
+}
+
+static int clear(struct kvm *kvm, struct kvm_memory_slot *slot,
+		 const struct kvm_clear_dirty_log *log)
+{
+	u64 first = log->first_page, n = log->num_pages, i, mask, word;
+	const u64 *bits = log->dirty_bitmap;
+	bool flush = false;
+
+	if (first > slot->npages || n > slot->npages - first ||
+	    (n < slot->npages - first && (n & 63)))
+		return -EINVAL;
+	hw_write_lock(kvm);
+	for (i = 0; i < (n + 63) / 64; i++) {
+		mask = bits[i];
+		if (n - i * 64 < 64)
+			mask &= BIT(n - i * 64) - 1;
+		if (!mask)
+			continue;
+		word = __atomic_fetch_and(&slot->dirty_bitmap[first / 64 + i], ~mask,
+					  __ATOMIC_SEQ_CST);
+		mask &= word;
+		if (!mask)
+			continue;
+		flush = true;
+		kvm_mmu_log_dirty_masked(kvm, slot, first + i * 64, mask);
+	}
+	hw_write_unlock(kvm);
+	if (flush)
+		hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
+	return 0;
+}
+
+int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log)
+{
+	struct kvm_memory_slot *slot;
+	int ret;
+
+	if (vm->dirty_ring_size)
+		return -ENXIO;
+	if (log->first_page & 63)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->slots_lock);
+	slot = slot_by_id(vm, log->slot, &ret);
+	if (slot)
+		ret = slot->dirty_bitmap ? clear(&vm->kvm, slot, log) : -ENOENT;
+	pthread_mutex_unlock(&vm->slots_lock);
+	return ret;
+}
+
+void kvm_mark_page_dirty(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_memory_slot *slot,
+			 gfn_t gfn)
+{
+	struct vm *vm = to_vm(kvm);
+	struct vcpu *v = vcpu ? to_vcpu(vcpu) : hw_self()->vcpu;
+	u64 offset;
+
+	if (!slot || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))
+		return;
+	offset = gfn - slot->base_gfn;
+	if (vm->dirty_ring_size) {
+		if (v && v->vm == vm)
+			dirty_ring_push(v, (u32)slot->as_id << 16 | slot->id, offset);
+	} else if (slot->dirty_bitmap) {
+		__atomic_fetch_or(&slot->dirty_bitmap[offset / 64], BIT(offset % 64),
+				  __ATOMIC_SEQ_CST);
+	}
+}

@@ -463,5 +463,11 @@ void kvm_mmu_recover_nx_huge_pages(struct kvm *kvm);
  * none is in the MMU. @report is called with a line for each that is broken. How many were.
  */
 int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void *arg);
+/*
+ * Whether the current root's tables give at least what the processor remembers: @addr (gva under shadow paging, else gpa) is
+ * at @hpa, may be written if @writable. 0; 1: no, and @report was called. Between exit and entry, by the vCPU's thread.
+ */
+int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, hpa_t hpa, bool writable,
+			  void (*report)(void *arg, const char *line), void *arg);
 
 #endif

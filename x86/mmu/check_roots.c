@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The auditor's look at what vCPUs hold: their roots against the counts in pages, and whether a translation that a
+ * processor remembers is one that the tables still give.
+ */
+#include "x86/mmu/check.h"
+
+#include "x86/mmu/text.h"
+
+/* A page that roots of vCPUs are, and how many. */
+struct held {
+	struct kvm_mmu_page *sp;
+	int count;
+};
+
+struct holders {
+	struct held *held;
+	size_t nr, max;
+};
+
+static void hold(struct check *c, struct holders *h, struct kvm_mmu_page *sp)
+{
+	size_t i;
+
+	if (!check_set_has(&c->pages, sp)) {
+		check_report(c, "a vCPU's root is no page that is known");
+		return;
+	}
+	for (i = 0; i < h->nr && h->held[i].sp != sp; i++)
+		;
+	if (i == h->max)
+		return;
+	if (i == h->nr)
+		h->held[h->nr++].sp = sp;
+	h->held[i].count++;
+}
+
+static bool is_root(const struct kvm_mmu_root_info *root)
+{
+	return root->hpa && root->hpa != INVALID_PAGE;
+}
+
+static void hold_roots(struct check *c, struct holders *h, const struct kvm_mmu *mmu)
+{
+	int i;
+
+	if (is_root(&mmu->root) && root_to_sp(mmu->root.hpa)) {
+		hold(c, h, root_to_sp(mmu->root.hpa));
+	} else if (is_root(&mmu->root)) {
+		for (i = 0; mmu->pae_root && i < 4; i++)
+			if (mmu->pae_root[i] & PTE_P)
+				hold(c, h, root_to_sp(spte_to_hpa(mmu->pae_root[i])));
+	}
+	for (i = 0; i < KVM_PREV_ROOTS; i++)
+		if (is_root(&mmu->prev_roots[i]))
+			hold(c, h, root_to_sp(mmu->prev_roots[i].hpa));
+}
+
+void check_roots(struct check *c)
+{
+	struct holders h = {.max = c->kvm->nr_vcpus * 2ul * (4 + KVM_PREV_ROOTS)};
+	size_t i;
+
+	if (h.max)
+		h.held = hw_alloc(h.max * sizeof(*h.held));
+	if (h.max && !h.held) {
+		check_report(c, "no memory for the check");
+		return;
+	}
+	for (i = 0; i < c->kvm->nr_vcpus; i++) {
+		hold_roots(c, &h, &c->kvm->vcpus[i]->root_mmu);
+		hold_roots(c, &h, &c->kvm->vcpus[i]->guest_mmu);
+	}
+	for (i = 0; i < h.nr; i++) {
+		struct kvm_mmu_page *sp = h.held[i].sp;
+
+		/* The TDP MMU holds a valid root as well, and others may be walking one. */
+		if (sp->tdp_mmu_page ? sp->root_count < h.held[i].count + !sp->role.invalid
+				     : sp->root_count != h.held[i].count)
+			check_report_page(c, sp, "root_count is not how many vCPUs have it");
+	}
+	for (i = 0; i < c->pages.size; i++) {
+		const struct kvm_mmu_page *sp = c->pages.slot[i];
+		size_t k;
+
+		if (!sp || sp->tdp_mmu_page || !sp->root_count)
+			continue;
+		for (k = 0; k < h.nr && h.held[k].sp != sp; k++)
+			;
+		if (k == h.nr)
+			check_report_page(c, sp, "counted as a root that no vCPU has");
+	}
+	hw_free(h.held);
+}
+
+/* --- what a TLB has ------------------------------------------------------------------------------ */
+
+/* Whether an entry lets reads through in the hardware's eyes. */
+static bool hw_present(const struct spte_format *fmt, u64 entry)
+{
+	return entry & (fmt->ept ? EPT_RWX : PTE_P);
+}
+
+int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, hpa_t hpa, bool writable,
+			  void (*report)(void *arg, const char *line), void *arg)
+{
+	const struct spte_format *fmt = spte_format(vcpu->kvm);
+	struct kvm_mmu *mmu = vcpu->mmu;
+	int level = mmu->root_role.level;
+	const char *broken = NULL;
+	u64 entry = 0, *table;
+	bool may_write = true;
+	char line[160];
+	struct text t;
+
+	if (!is_root(&mmu->root))
+		return 0;
+	hw_rcu_read_lock();
+	table = hw_va(mmu->root.hpa & ~(SZ_4K - 1));
+	for (;; level--) {
+		bool pdpte = level == 3 && table == mmu->pae_root && !mmu->pml4_root;
+
+		entry = mmu_spte_get(&table[SPTE_INDEX(addr, level) & (pdpte ? 3 : 511)]);
+		if (!hw_present(fmt, entry))
+			break;
+		may_write &= pdpte || is_writable_pte(entry);
+		if (level == PG_LEVEL_4K || (!pdpte && is_large_pte(entry)))
+			break;
+		table = hw_va(spte_to_hpa(entry));
+	}
+	hw_rcu_read_unlock();
+	if (!hw_present(fmt, entry) || is_mmio_spte(vcpu->kvm, entry))
+		broken = "nothing is mapped";
+	else if (spte_to_hpa(entry) + (addr & ((1ull << LEVEL_SHIFT(level)) - 1) & ~(SZ_4K - 1)) !=
+		 (hpa & ~(SZ_4K - 1)))
+		broken = "another frame is mapped";
+	else if (writable && !may_write)
+		broken = "it is read-only";
+	if (!broken)
+		return 0;
+	text_init(&t, line, sizeof(line));
+	text_printf(&t, "vCPU %u remembers %lx -> %lx%s, but %s: entry %lx at level %d",
+		    vcpu->vcpu_idx, addr, hpa, writable ? " writable" : "", broken, entry, level);
+	if (report)
+		report(arg, line);
+	return 1;
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The auditor's look at shadow pages: that lists, hash, owners, parents and reverse maps agree with what entries
+ * point to, and that what is said of unsync pages above them is so.
+ */
+#include "x86/mmu/check.h"
+
+/* Slots up to this size have all their reverse maps looked at; of others those that lead to an SPTE. */
+#define FULL_RMAP_FRAMES (1u << 14)
+
+static bool list_has(const struct kvm_rmap_head *head, const u64 *sptep)
+{
+	struct rmap_iterator iter;
+	u64 *p;
+
+	for_each_rmap_spte(head, &iter, p)
+	{
+		if (p == sptep)
+			return true;
+	}
+	return false;
+}
+
+/* --- finding them -------------------------------------------------------------------------- */
+
+static void collect(struct check *c, struct kvm_mmu_page *sp)
+{
+	if (!check_set_add(c, &c->pages, sp))
+		return;
+	if (sp->tdp_mmu_page)
+		check_report_page(c, sp, "a TDP page among shadow pages");
+	if (*hw_table_owner(sp->spt) != sp)
+		check_report_page(c, sp, "its table belongs to another page");
+}
+
+void check_shadow_collect(struct check *c)
+{
+	struct kvm_mmu_arch *arch = &c->kvm->arch;
+	u64 active = 0, in_hash = 0, roots_zapped = 0, doomed = 0;
+	struct kvm_mmu_page *sp;
+	unsigned int i;
+
+	if (!arch->page_hash)
+		return;
+	list_for_each(sp, &arch->active_mmu_pages, link)
+	{
+		collect(c, sp);
+		active++;
+		if (sp->role.invalid)
+			check_report_page(c, sp, "invalid, but active");
+	}
+	list_for_each(sp, &arch->zapped_obsolete_pages, link)
+	{
+		collect(c, sp);
+		doomed++;
+	}
+	for (i = 0; i < KVM_MMU_HASH_SIZE; i++) {
+		list_for_each(sp, &arch->page_hash[i], hash_link)
+		{
+			in_hash++;
+			if (kvm_page_hash(c->kvm, sp->gfn) != &arch->page_hash[i])
+				check_report_page(c, sp, "in another bucket of the hash");
+			if (!check_set_has(&c->pages, sp)) {
+				if (!sp->role.invalid || !sp->root_count)
+					check_report_page(c, sp, "in the hash only");
+				collect(c, sp);
+				roots_zapped++;
+			}
+		}
+	}
+	if (in_hash != active + doomed + roots_zapped)
+		check_report_values(c, "shadow pages in the hash", in_hash,
+				    active + doomed + roots_zapped);
+	if (arch->n_used_mmu_pages != active + roots_zapped)
+		check_report_values(c, "n_used_mmu_pages", arch->n_used_mmu_pages,
+				    active + roots_zapped);
+}
+
+/* --- a page by itself --------------------------------------------------------------------------- */
+
+/* What the slot of address space @as_id must know of the guest's table behind @sp. */
+static void check_accounted(struct check *c, struct kvm_mmu_page *sp, int as_id)
+{
+	struct kvm_memory_slot *slot = gfn_to_slot_of_as(c->kvm, as_id, sp->gfn);
+	int tracks = 0, watches = 0, level;
+	struct kvm_mmu_page *other;
+
+	if (!slot)
+		return;
+	list_for_each(other, kvm_page_hash(c->kvm, sp->gfn), hash_link)
+	{
+		if (other->gfn != sp->gfn || other->role.invalid || !sp_has_gptes(other) ||
+		    !(other->watched & BIT(as_id)))
+			continue;
+		watches++;
+		tracks += other->role.level > PG_LEVEL_4K;
+	}
+	if ((slot->arch.gfn_write_track
+		     ? slot->arch.gfn_write_track[slot_index(slot, sp->gfn, PG_LEVEL_4K)]
+		     : 0) != tracks)
+		check_report_page(c, sp, "write tracking counts wrongly");
+	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES; level++)
+		if (slot->arch.lpage_info[level - 1][slot_index(slot, sp->gfn, level)]
+			    .disallow_lpage < watches)
+			check_report_page(c, sp, "lpage_info lacks the table as a reason");
+}
+
+static void check_parents(struct check *c, struct kvm_mmu_page *sp)
+{
+	struct rmap_iterator iter;
+	u64 *parent, spte;
+
+	for_each_rmap_spte(&sp->parent_ptes, &iter, parent)
+	{
+		struct kvm_mmu_page *owner = sptep_to_sp(parent);
+
+		if (!check_set_has(&c->pages, owner)) {
+			check_report_page(c, sp, "a parent entry that is in no page");
+			continue;
+		}
+		spte = mmu_spte_get(parent);
+		if (!is_shadow_present_pte(spte) || is_last_spte(spte, owner->role.level) ||
+		    spte_to_hpa(spte) != hw_hpa(sp->spt))
+			check_report_entry(c, owner, spte_index(parent), spte,
+					   "a child has it as parent, but it does not point there");
+	}
+}
+
+static void check_unsync(struct check *c, struct kvm_mmu_page *sp)
+{
+	unsigned int i, bits = 0;
+
+	for (i = 0; i < ARRAY_LEN(sp->unsync_child_bitmap); i++)
+		bits += __builtin_popcountll(sp->unsync_child_bitmap[i]);
+	if (bits != sp->unsync_children)
+		check_report_page(c, sp, "unsync_children is not how many bits are set");
+	if (!sp->unsync)
+		return;
+	c->unsync++;
+	if (sp->role.level != PG_LEVEL_4K || !sp_has_gptes(sp))
+		check_report_page(c, sp, "unsync, but no guest's last-level table");
+}
+
+static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
+{
+	struct kvm_mmu_page *other;
+	int as_id;
+
+	if (sp->role.level < 1 || sp->role.level > PAGING_MAX_LEVEL)
+		check_report_page(c, sp, "no such level");
+	if (sp->role.direct && sp->gfn & (KVM_PAGES_PER(sp->role.level + 1) - 1))
+		check_report_page(c, sp, "direct, but not aligned to what it spans");
+	if (!sp->role.direct && !sp->shadowed_translation)
+		check_report_page(c, sp, "indirect, without translations");
+	if (sp->role.invalid && sp->parent_ptes.val)
+		check_report_page(c, sp, "invalid, but linked");
+	check_parents(c, sp);
+	check_unsync(c, sp);
+	if (sp->nx_huge_page_disallowed)
+		c->nx_disallowed++;
+	if (!sp->role.invalid && sp_has_gptes(sp)) {
+		c->indirect++;
+		for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++)
+			check_accounted(c, sp, as_id);
+	}
+	if (!live)
+		return;
+	list_for_each(other, kvm_page_hash(c->kvm, sp->gfn), hash_link)
+	{
+		if (other != sp && other->gfn == sp->gfn && other->role.word == sp->role.word &&
+		    !is_obsolete_sp(c->kvm, other))
+			check_report_page(c, sp, "there are two of it");
+	}
+}
+
+/* --- its entries -------------------------------------------------------------------------------------- */
+
+static void check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
+{
+	struct kvm_mmu_page *child = spte_to_child_sp(spte);
+
+	if (!check_set_has(&c->pages, child) || child->tdp_mmu_page) {
+		check_report_entry(c, sp, index, spte, "points to what is no shadow page");
+		return;
+	}
+	if (!list_has(&child->parent_ptes, &sp->spt[index]))
+		check_report_entry(c, sp, index, spte, "the child does not know this parent");
+	if (child->role.level + 1 != sp->role.level || child->role.smm != sp->role.smm ||
+	    child->role.guest_mode != sp->role.guest_mode ||
+	    child->role.ad_disabled != sp->role.ad_disabled || child->role.invalid ||
+	    child->role.access & ~sp->role.access)
+		check_report_entry(c, sp, index, spte, "the child's role does not belong here");
+	if (sp->role.direct && child->gfn != kvm_mmu_page_get_gfn(sp, index))
+		check_report_entry(c, sp, index, spte, "the child maps other frames");
+	if ((child->unsync || child->unsync_children) &&
+	    !(sp->unsync_child_bitmap[index / 64] & BIT(index % 64)))
+		check_report_entry(c, sp, index, spte, "unsync pages below, but its bit is clear");
+}
+
+static void check_rmap(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
+{
+	gfn_t gfn = kvm_mmu_page_get_gfn(sp, index);
+	struct kvm_memory_slot *slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, gfn);
+	struct kvm_rmap_head *head;
+
+	if (!slot)
+		return;
+	head = gfn_to_rmap(slot, gfn, sp->role.level);
+	if (!head || !list_has(head, &sp->spt[index]))
+		check_report_entry(c, sp, index, spte, "not in its frame's rmap");
+}
+
+static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool live)
+{
+	u64 spte;
+	int i;
+
+	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
+		spte = mmu_spte_get(&sp->spt[i]);
+		if (!spte)
+			continue;
+		if (sp->role.invalid) {
+			check_report_entry(c, sp, i, spte, "in a page that was zapped");
+			continue;
+		}
+		check_entry(c, sp, i, spte, live);
+		if (!is_shadow_present_pte(spte))
+			continue;
+		if (!is_last_spte(spte, sp->role.level))
+			check_child(c, sp, i, spte);
+		else if (c->slots_stable)
+			check_rmap(c, sp, i, spte);
+	}
+}
+
+/* --- reverse maps, seen from the slot --------------------------------------------------------------------- */
+
+static void check_rmap_list(struct check *c, const struct kvm_memory_slot *slot,
+			    struct kvm_rmap_head *head, int level, u64 index)
+{
+	u64 frame = (slot->base_gfn >> (9 * (level - 1))) + index;
+	struct rmap_iterator iter;
+	unsigned int n = 0;
+	u64 *sptep, spte;
+
+	for_each_rmap_spte(head, &iter, sptep)
+	{
+		struct kvm_mmu_page *sp = sptep_to_sp(sptep);
+
+		n++;
+		if (!check_set_has(&c->pages, sp)) {
+			check_report(c, "an rmap has an SPTE that is in no page");
+			return;
+		}
+		spte = mmu_spte_get(sptep);
+		if (!is_shadow_present_pte(spte) || !is_last_spte(spte, sp->role.level) ||
+		    sp->role.level != (unsigned int)level || sp->role.smm != slot->as_id ||
+		    kvm_mmu_page_get_gfn(sp, spte_index(sptep)) >> (9 * (level - 1)) != frame)
+			check_report_entry(c, sp, spte_index(sptep), spte,
+					   "in the rmap of a frame that it does not map");
+	}
+	if (n != pte_list_count(head))
+		check_report_values(c, "an rmap's count", pte_list_count(head), n);
+}
+
+static void check_slot_rmaps(struct check *c, const struct kvm_memory_slot *slot)
+{
+	gfn_t last = slot->base_gfn + slot->npages - 1;
+	int level;
+	u64 i;
+
+	for (level = PG_LEVEL_4K; level <= KVM_NR_PAGE_SIZES; level++) {
+		struct kvm_rmap_head *heads = slot->arch.rmap[level - 1];
+
+		if (!heads || (level == PG_LEVEL_4K && slot->npages > FULL_RMAP_FRAMES))
+			continue;
+		for (i = 0; i <= slot_index(slot, last, level); i++)
+			if (heads[i].val)
+				check_rmap_list(c, slot, &heads[i], level, i);
+	}
+}
+
+void check_shadow(struct check *c)
+{
+	unsigned int as_id, s;
+	size_t i;
+
+	for (i = 0; i < c->pages.size; i++) {
+		struct kvm_mmu_page *sp = (struct kvm_mmu_page *)c->pages.slot[i];
+		bool live;
+
+		if (!sp || sp->tdp_mmu_page)
+			continue;
+		live = !is_obsolete_sp(c->kvm, sp);
+		check_page(c, sp, live);
+		check_page_entries(c, sp, live);
+		if (live && c->slots_stable && sp_has_gptes(sp) && !sp->unsync)
+			check_guest_table(c, sp);
+	}
+	for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++) {
+		struct kvm_memslots *slots = kvm_memslots(c->kvm, as_id);
+
+		for (s = 0; s < slots->nr; s++)
+			check_slot_rmaps(c, slots->slot[s]);
+	}
+}

@@ -84,26 +84,45 @@ void *kvm_mmu_memory_cache_alloc(struct kvm_mmu_memory_cache *mc)
 
 /* --- MMIO --------------------------------------------------------------------------------- */
 
-/* @gva: MMIO_GVA_NONE with direct tables, where the fault says the frame each time. */
-static void vcpu_cache_mmio_info(struct kvm_vcpu *vcpu, gva_t gva, gfn_t gfn, unsigned int access)
+/*
+ * What the vCPU remembers of its latest MMIO access counts for one generation of slots in one address space.
+ * MMIO_GEN_NONE while slots change.
+ */
+static u64 mmio_cache_gen(struct kvm_vcpu *vcpu)
 {
-	u64 gen = kvm_vcpu_memslots(vcpu)->generation;
+	u64 gen = __atomic_load_n(&kvm_vcpu_memslots(vcpu)->generation, __ATOMIC_ACQUIRE);
 
-	if (gen & KVM_MEMSLOT_GEN_UPDATE)
-		return;
-	vcpu->mmio_gva = gva == MMIO_GVA_NONE ? gva : gva & ~(SZ_4K - 1);
-	vcpu->mmio_gfn = gfn;
-	vcpu->mmio_access = access;
-	vcpu->mmio_gen = gen;
+	return gen & KVM_MEMSLOT_GEN_UPDATE ? MMIO_GEN_NONE : gen << 1 | vcpu->regs.smm;
 }
 
-static bool mmio_info_in_cache(const struct kvm_vcpu *vcpu, u64 addr, bool direct)
+/*
+ * The page of @addr if the guest's own tables translate it to the frame. Otherwise faults say the frame (direct tables), or
+ * it is an address of a nested guest, which means something else when that one is left.
+ */
+static gva_t mmio_cache_gva(const struct kvm_vcpu *vcpu, u64 addr)
 {
-	if (vcpu->mmio_gen != kvm_memslots(vcpu->kvm, vcpu->regs.smm)->generation)
+	if (vcpu->mmu->root_role.direct || vcpu->mmu != &vcpu->root_mmu)
+		return MMIO_GVA_NONE;
+	return addr & ~(SZ_4K - 1);
+}
+
+static void vcpu_cache_mmio_info(struct kvm_vcpu *vcpu, u64 addr, gfn_t gfn, unsigned int access)
+{
+	vcpu->mmio_gva = mmio_cache_gva(vcpu, addr);
+	vcpu->mmio_gfn = gfn;
+	vcpu->mmio_access = access;
+	vcpu->mmio_gen = mmio_cache_gen(vcpu);
+}
+
+static bool mmio_info_in_cache(struct kvm_vcpu *vcpu, u64 addr, bool direct)
+{
+	gva_t gva = mmio_cache_gva(vcpu, addr);
+
+	if (vcpu->mmio_gen == MMIO_GEN_NONE || vcpu->mmio_gen != mmio_cache_gen(vcpu))
 		return false;
 	if (direct)
 		return vcpu->mmio_gfn == addr >> PAGE_SHIFT;
-	return vcpu->mmio_gva != MMIO_GVA_NONE && vcpu->mmio_gva == (addr & ~(SZ_4K - 1));
+	return gva != MMIO_GVA_NONE && vcpu->mmio_gva == gva;
 }
 
 void mark_mmio_spte(struct kvm_vcpu *vcpu, u64 *sptep, gfn_t gfn, unsigned int access)
@@ -141,7 +160,7 @@ static int handle_mmio_page_fault(struct kvm_vcpu *vcpu, u64 addr, bool direct, 
 	*gfn = get_mmio_spte_gfn(vcpu->kvm, spte);
 	access = get_mmio_spte_access(vcpu->kvm, spte);
 	trace_mmu(vcpu->kvm, handle_mmio_page_fault, direct ? 0 : addr, *gfn, access);
-	vcpu_cache_mmio_info(vcpu, direct ? MMIO_GVA_NONE : addr, *gfn, access);
+	vcpu_cache_mmio_info(vcpu, addr, *gfn, access);
 	return RET_PF_EMULATE;
 }
 
@@ -256,8 +275,7 @@ static int handle_noslot_fault(struct kvm_vcpu *vcpu, struct kvm_page_fault *fau
 {
 	const struct mmu_params *p = &vcpu->kvm->params;
 
-	vcpu_cache_mmio_info(vcpu, vcpu->mmu->root_role.direct ? MMIO_GVA_NONE : fault->addr,
-			     fault->gfn, access);
+	vcpu_cache_mmio_info(vcpu, fault->addr, fault->gfn, access);
 	if (!spte_format(vcpu->kvm)->mmio_value)
 		return RET_PF_EMULATE;
 	/* A guest that was told of more address bits than there are: no SPTE can say this frame. */

@@ -10,7 +10,7 @@
 #include "x86/mmu/spte.h"
 #include "x86/mmu/trace.h"
 
-#define EPERM_  1
+#define EPERM_	1
 #define EFAULT_ 14
 #define EEXIST_ 17
 #define ENOMEM_ 12
@@ -31,8 +31,8 @@ struct kvm_mmu_page {
 	union kvm_mmu_page_role role;
 	u8 mmu_valid_gen;
 	bool tdp_mmu_page;
-	bool unsync;		      /* guest's table may have changed without this one */
-	u8 watched; /* shadow MMU: bit per address space whose slot knows that gfn is a table */
+	bool unsync; /* guest's table may have changed without this one */
+	u8 watched;  /* shadow MMU: bit per address space whose slot knows that gfn is a table */
 	bool nx_huge_page_disallowed; /* stands here only because of the NX workaround */
 	int root_count; /* vCPU roots (and previous roots) that it is; TDP MMU: references, atomic */
 	gfn_t gfn;	/* of the guest's table; direct: first frame that it maps */
@@ -76,7 +76,11 @@ static inline bool kvm_mmu_page_ad_need_write_protect(const struct kvm_mmu_page 
 
 static inline bool is_obsolete_sp(struct kvm *kvm, const struct kvm_mmu_page *sp)
 {
-	return sp->role.invalid || sp->mmu_valid_gen != kvm->arch.mmu_valid_gen;
+	/* vCPUs ask this of their roots also without mmu_lock. */
+	union kvm_mmu_page_role role = {.word = __atomic_load_n(&sp->role.word, __ATOMIC_ACQUIRE)};
+
+	return role.invalid ||
+	       sp->mmu_valid_gen != __atomic_load_n(&kvm->arch.mmu_valid_gen, __ATOMIC_ACQUIRE);
 }
 
 static inline bool is_tdp_mmu_enabled(const struct kvm *kvm)

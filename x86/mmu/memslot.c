@@ -4,6 +4,7 @@
  * and huge pages, and the consequences of a slot's coming, going and changing its flags, dirty logging first.
  */
 #include "x86/mmu/internal.h"
+#include "x86/mmu/rmap.h"
 
 struct kvm_memory_slot *gfn_to_memslot(struct kvm_memslots *slots, gfn_t gfn)
 {
@@ -65,12 +66,8 @@ int kvm_mmu_slot_create(struct kvm *kvm, struct kvm_memory_slot *slot)
 		r = kvm_mmu_alloc_rmaps(slot);
 	/* Tables of the guest are shadowed from the start, or once a nested guest's have been. */
 	if (!r && (!mmu_params_tdp(&kvm->params) ||
-		   __atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE))) {
-		slot->arch.gfn_write_track =
-			hw_alloc(slot->npages * sizeof(*slot->arch.gfn_write_track));
-		if (!slot->arch.gfn_write_track)
-			r = -ENOMEM_;
-	}
+		   __atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE)))
+		r = kvm_mmu_alloc_write_track(slot);
 	if (r)
 		kvm_mmu_slot_free(slot);
 	return r;
@@ -93,10 +90,7 @@ void kvm_mmu_flush_slot(struct kvm *kvm, struct kvm_memory_slot *slot)
 	 * Everything, not just what the slot maps: shadow pages of the slot's own frames, were they
 	 * to stay, would go on being write-protected and counted in a slot that is gone.
 	 */
-	if (kvm->params.zap_all_on_slot)
-		kvm_mmu_zap_all(kvm);
-	else
-		kvm_mmu_zap_all_fast(kvm);
+	kvm_mmu_zap_all_fast(kvm);
 }
 
 void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen)
@@ -109,6 +103,10 @@ void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen)
 	 */
 	if (gen & ~MMIO_GEN_MASK && !(gen & MMIO_GEN_MASK & ~1ull))
 		kvm_mmu_zap_all_fast(kvm);
+
+	/* Unless user space has set it, the limit on shadow pages is by how much memory there is. */
+	if (!kvm->arch.n_requested_mmu_pages)
+		kvm_mmu_change_mmu_pages(kvm, 0);
 }
 
 /* --- flags, dirty logging -------------------------------------------------------------- */

@@ -120,9 +120,14 @@ static bool guest_has_4_levels(const struct kvm_mmu *mmu)
 
 static int alloc_own_table(u64 **table, bool low)
 {
+	if (*table)
+		return 0;
+	*table = hw_table_alloc(low);
 	if (!*table)
-		*table = hw_table_alloc(low);
-	return *table ? 0 : -ENOMEM_;
+		return -ENOMEM_;
+	/* No shadow page: root_to_sp() says so by this. */
+	__atomic_store_n(hw_table_owner(*table), NULL, __ATOMIC_RELAXED);
+	return 0;
 }
 
 /* The vCPU's own tables, when they are first needed. */
@@ -134,7 +139,7 @@ static int alloc_special_roots(struct kvm_mmu *mmu)
 	if (level >= 4 && (mmu->root_role.direct || guest_has_4_levels(mmu)))
 		return 0;
 	/* CR3 has 32 bits where the processor walks PAE tables. */
-	r = alloc_own_table(&mmu->pae_root, level < 4);
+	r = alloc_own_table(&mmu->pae_root, true);
 	if (!r && level >= 4)
 		r = alloc_own_table(&mmu->pml4_root, false);
 	if (!r && level >= 5)
@@ -302,7 +307,8 @@ static bool is_root_usable(struct kvm *kvm, const struct kvm_mmu_root_info *root
 {
 	/* That it isn't obsolete comes first: an obsolete page's role may still look right. */
 	return root->hpa != INVALID_PAGE && !is_obsolete_root(kvm, root->hpa) &&
-	       (role.direct || root->pgd == pgd) && root_to_sp(root->hpa)->role.word == role.word;
+	       (role.direct || root->pgd == pgd) &&
+	       __atomic_load_n(&root_to_sp(root->hpa)->role.word, __ATOMIC_RELAXED) == role.word;
 }
 
 /*

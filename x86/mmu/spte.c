@@ -263,6 +263,11 @@ u64 make_huge_page_split_spte(const struct kvm *kvm, u64 huge_spte, int huge_lev
 
 /* --- MMIO ------------------------------------------------------------------------------ */
 
+static u64 memslots_generation(struct kvm_vcpu *vcpu)
+{
+	return __atomic_load_n(&kvm_vcpu_memslots(vcpu)->generation, __ATOMIC_ACQUIRE);
+}
+
 static u64 mmio_gen_bits(u64 gen)
 {
 	u64 low = gen & (BIT(MMIO_GEN_LOW_BITS) - 1);
@@ -274,7 +279,7 @@ static u64 mmio_gen_bits(u64 gen)
 u64 make_mmio_spte(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access)
 {
 	const struct spte_format *f = spte_format(vcpu->kvm);
-	u64 spte = f->mmio_value | mmio_gen_bits(kvm_vcpu_memslots(vcpu)->generation);
+	u64 spte = f->mmio_value | mmio_gen_bits(memslots_generation(vcpu));
 
 	MMU_BUG_ON(!f->mmio_value || gfn << PAGE_SHIFT & ~SPTE_PTE_ADDR_MASK);
 
@@ -311,7 +316,7 @@ u64 get_mmio_spte_generation(const struct kvm *kvm, u64 spte)
 
 bool check_mmio_spte(struct kvm_vcpu *vcpu, u64 spte)
 {
-	u64 gen = kvm_vcpu_memslots(vcpu)->generation;
+	u64 gen = memslots_generation(vcpu);
 	u64 spte_gen = get_mmio_spte_generation(vcpu->kvm, spte);
 
 	/* While slots change, neither what was nor what will be is certain. */

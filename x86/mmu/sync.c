@@ -197,48 +197,48 @@ static bool unsync_walk(struct kvm *kvm, struct kvm_mmu_page *sp, struct kvm_mmu
 	return true;
 }
 
-static u64 parent_gfn(const struct mmu_page_path *path, int level, int top)
-{
-	return level <= top ? path->parent[level]->gfn : 0;
-}
-
 /* The next last-level page after the one at @i, or pages->nr; @path leads to it. */
-static unsigned int pages_next(struct kvm *kvm, const struct kvm_mmu_pages *pages,
-			       struct mmu_page_path *path, unsigned int i)
+static unsigned int pages_next(const struct kvm_mmu_pages *pages, struct mmu_page_path *path,
+			       unsigned int i)
 {
-	int top = pages->page[0].sp->role.level;
-
 	for (i++; i < pages->nr; i++) {
 		struct kvm_mmu_page *sp = pages->page[i].sp;
 		int level = sp->role.level;
 
 		path->index[level + 1] = pages->page[i].index;
-		if (level == PG_LEVEL_4K) {
-			trace_mmu(kvm, kvm_mmu_unsync_parents, i, level, parent_gfn(path, 2, top),
-				  parent_gfn(path, 3, top), parent_gfn(path, 4, top),
-				  parent_gfn(path, 5, top));
+		if (level == PG_LEVEL_4K)
 			break;
-		}
 		path->parent[level] = sp;
 	}
 	return i;
 }
 
-static unsigned int pages_first(struct kvm *kvm, const struct kvm_mmu_pages *pages,
-				struct mmu_page_path *path)
+static unsigned int pages_first(const struct kvm_mmu_pages *pages, struct mmu_page_path *path)
 {
 	int level = pages->page[0].sp->role.level;
 
 	path->parent[level] = pages->page[0].sp;
 	/* Where clearing the way ends; all others are below. */
 	path->parent[level + 1] = NULL;
-	return pages_next(kvm, pages, path, 0);
+	return pages_next(pages, path, 0);
 }
 
-#define for_each_unsync_sp(kvm, pages, path, sp, i)                 \
-	for (i = pages_first(kvm, pages, path);                     \
-	     i < (pages)->nr && ((sp = (pages)->page[i].sp), true); \
-	     i = pages_next(kvm, pages, path, i))
+#define for_each_unsync_sp(pages, path, sp, i)                                                    \
+	for (i = pages_first(pages, path); i < (pages)->nr && ((sp = (pages)->page[i].sp), true); \
+	     i = pages_next(pages, path, i))
+
+/* Leaf @i of @pages, and the tables above it by level; 0: none of that level. */
+static void trace_parents(struct kvm *kvm, const struct kvm_mmu_pages *pages,
+			  const struct mmu_page_path *path, unsigned int i)
+{
+	int level, top = pages->page[0].sp->role.level;
+	u64 gfn[PAGING_MAX_LEVEL + 1] = {0};
+
+	for (level = 2; level <= top; level++)
+		gfn[level] = path->parent[level]->gfn;
+	trace_mmu(kvm, kvm_mmu_unsync_parents, i, pages->page[i].sp->role.level, gfn[2], gfn[3],
+		  gfn[4], gfn[5]);
+}
 
 /*
  * The leaf at the end of @path is in sync: so is each page above it that has no other such
@@ -266,8 +266,9 @@ int mmu_zap_unsync_children(struct kvm *kvm, struct kvm_mmu_page *parent, struct
 	if (parent->role.level == PG_LEVEL_4K)
 		return 0;
 	while (unsync_walk(kvm, parent, &pages)) {
-		for_each_unsync_sp(kvm, &pages, &path, sp, i)
+		for_each_unsync_sp(&pages, &path, sp, i)
 		{
+			trace_parents(kvm, &pages, &path, i);
 			kvm_mmu_prepare_zap_page(kvm, sp, invalid_list);
 			path_clear(&path);
 			zapped++;
@@ -445,15 +446,15 @@ static void sync_children(struct kvm_vcpu *vcpu, struct kvm_mmu_page *parent, bo
 		bool protected = false;
 
 		/* All of them, and in all TLBs, before the first is read. */
-		for_each_unsync_sp(kvm, &pages, &path, sp, i) protected |=
-			protect_gfn(kvm, sp->gfn);
+		for_each_unsync_sp(&pages, &path, sp, i) protected |= protect_gfn(kvm, sp->gfn);
 		if (protected) {
 			hw_yield_point(kvm, "unsync pages protected");
 			kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, true);
 			flush = false;
 		}
-		for_each_unsync_sp(kvm, &pages, &path, sp, i)
+		for_each_unsync_sp(&pages, &path, sp, i)
 		{
+			trace_parents(kvm, &pages, &path, i);
 			kvm_unlink_unsync_page(kvm, sp);
 			flush |= sync_page(vcpu, sp, &invalid_list) > 0;
 			path_clear(&path);

@@ -103,10 +103,6 @@ void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen)
 	 */
 	if (gen & ~MMIO_GEN_MASK && !(gen & MMIO_GEN_MASK & ~1ull))
 		kvm_mmu_zap_all_fast(kvm);
-
-	/* Unless user space has set it, the limit on shadow pages is by how much memory there is. */
-	if (!kvm->arch.n_requested_mmu_pages)
-		kvm_mmu_change_mmu_pages(kvm, 0);
 }
 
 /* --- flags, dirty logging -------------------------------------------------------------- */

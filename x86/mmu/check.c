@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The auditor: compares everything that the MMU knows in two places, and what it made with what it was made from. It
- * changes nothing. This file: the run of a check, what is told of it, single entries, and the VM's counters.
+ * The auditor: compares everything that the MMU knows in two places, and what it made with what
+ * it was made from. It changes nothing. This file: the run of a check, what is told of it, single
+ * entries, and the VM's counters.
  */
 #include "x86/mmu/check.h"
 
@@ -108,7 +109,7 @@ void check_report_entry(struct check *c, const struct kvm_mmu_page *sp, int inde
 	check_report(c, line);
 }
 
-/* --- single entries ---------------------------------------------------------------------------- */
+/* --- single entries ----------------------------------------------------------------------- */
 
 /* Whether writes to @gfn have to be seen because of a table that is shadowed there. */
 static bool is_shadowed(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t gfn)
@@ -229,7 +230,7 @@ void check_entry(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte, 
 		check_leaf(c, sp, index, spte);
 }
 
-/* --- the VM ------------------------------------------------------------------------------------------ */
+/* --- the VM ------------------------------------------------------------------------------- */
 
 static void expect(struct check *c, const char *what, u64 is, u64 ought)
 {

@@ -40,8 +40,8 @@ void check_report_entry(struct check *c, const struct kvm_mmu_page *sp, int inde
 			const char *what);
 
 /*
- * Entry @index of @sp, present or not, by itself: bits, slot, the host's page; counts leafs. @live: the page isn't
- * obsolete, so that what it maps must be right as well.
+ * Entry @index of @sp, present or not, by itself: bits, slot, the host's page; counts leafs.
+ * @live: the page isn't obsolete, so that what it maps must be right as well.
  */
 void check_entry(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte, bool live);
 

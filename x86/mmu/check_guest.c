@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The auditor's comparison of a shadow page that counts as in sync with the guest's table as it is in memory.
+ * The auditor's comparison of a shadow page that counts as in sync with the guest's table as it
+ * is in memory.
  */
 #include "x86/mmu/check.h"
 

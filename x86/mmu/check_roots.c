@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The auditor's look at what vCPUs hold: their roots against the counts in pages, and whether a translation that a
- * processor remembers is one that the tables still give.
+ * The auditor's look at what vCPUs hold: their roots against the counts in pages, and whether a
+ * translation that a processor remembers is one that the tables still give.
  */
 #include "x86/mmu/check.h"
 
@@ -93,7 +93,7 @@ void check_roots(struct check *c)
 	hw_free(h.held);
 }
 
-/* --- what a TLB has ------------------------------------------------------------------------------ */
+/* --- what a TLB has ----------------------------------------------------------------------- */
 
 /* Whether an entry lets reads through in the hardware's eyes. */
 static bool hw_present(const struct spte_format *fmt, u64 entry)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What must be true of single things in the MMU's state, as rules over plain values: they know nothing of how the
- * state is held, so that whoever has read it from elsewhere can apply them too.
+ * What must be true of single things in the MMU's state, as rules over plain values: they know
+ * nothing of how the state is held, so that whoever has read it from elsewhere can apply them
+ * too.
  */
 #ifndef X86_MMU_CHECK_RULES_H
 #define X86_MMU_CHECK_RULES_H
@@ -14,7 +15,7 @@ struct leaf_facts {
 	gfn_t gfn; /* first frame */
 	hpa_t hpa;
 	bool writable, host_writable, mmu_writable, accessed_tracked;
-	u8 ad_mode; /* as in SPTE_AD_MODE_MASK: 0 A and D, 1 none, 2 A and D with write protection */
+	u8 ad_mode; /* SPTE_AD_MODE_MASK: 0 A and D, 1 none, 2 both, and write protection */
 	bool role_ad_disabled, role_nested;
 	/* The slot; nothing more is known when there is none. */
 	bool has_slot, slot_has_all, slot_readonly;
@@ -30,12 +31,15 @@ struct leaf_facts {
 /* The first rule that is broken, in words; NULL: none. */
 const char *rule_leaf(const struct leaf_facts *f);
 
-/* The bits of a present entry, against what the walking processor and the other parts of the MMU expect. */
+/*
+ * The bits of a present entry, against what the walking processor and the other parts of the MMU
+ * expect.
+ */
 struct entry_facts {
 	u64 spte;
 	int level;
 	bool leaf, ept;
-	bool high_bits_free; /* bits 62:52 may be used: not so in tables that PAE roots may lead to */
+	bool high_bits_free; /* bits 62:52 may be used: not below PAE roots */
 	u64 rsvd_addr;	     /* address bits beyond the host's */
 };
 const char *rule_entry(const struct entry_facts *f);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The auditor's look at shadow pages: that lists, hash, owners, parents and reverse maps agree with what entries
- * point to, and that what is said of unsync pages above them is so.
+ * The auditor's look at shadow pages: that lists, hash, owners, parents and reverse maps agree
+ * with what entries point to, and that what is said of unsync pages above them is so.
  */
 #include "x86/mmu/check.h"
 
-/* Slots up to this size have all their reverse maps looked at; of others those that lead to an SPTE. */
+/*
+ * Slots up to this size have all their reverse maps looked at; of others those that lead to an
+ * SPTE.
+ */
 #define FULL_RMAP_FRAMES (1u << 14)
 
 static bool list_has(const struct kvm_rmap_head *head, const u64 *sptep)
@@ -76,7 +79,7 @@ void check_shadow_collect(struct check *c)
 				    active + roots_zapped);
 }
 
-/* --- a page by itself --------------------------------------------------------------------------- */
+/* --- a page by itself --------------------------------------------------------------------- */
 
 /* What the slot of address space @as_id must know of the guest's table behind @sp. */
 static void check_accounted(struct check *c, struct kvm_mmu_page *sp, int as_id)
@@ -173,7 +176,7 @@ static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
 	}
 }
 
-/* --- its entries -------------------------------------------------------------------------------------- */
+/* --- its entries -------------------------------------------------------------------------- */
 
 static void check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
 {
@@ -233,7 +236,7 @@ static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool li
 	}
 }
 
-/* --- reverse maps, seen from the slot --------------------------------------------------------------------- */
+/* --- reverse maps, seen from the slot ----------------------------------------------------- */
 
 static void check_rmap_list(struct check *c, const struct kvm_memory_slot *slot,
 			    struct kvm_rmap_head *head, int level, u64 index)

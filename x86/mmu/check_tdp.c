@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The auditor's look at the TDP MMU's trees: from the roots down, each table once, and nothing besides.
+ * The auditor's look at the TDP MMU's trees: from the roots down, each table once, and nothing
+ * besides.
  */
 #include "x86/mmu/check.h"
 

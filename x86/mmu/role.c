@@ -118,7 +118,10 @@ static union kvm_mmu_page_role calc_shadow_root_role(const struct kvm_vcpu *vcpu
 	return role;
 }
 
-/* The role of roots that shadow L1's nested tables; the hardware's depth is that of the second dimension. */
+/*
+ * The role of roots that shadow L1's nested tables; the hardware's depth is that of the second
+ * dimension.
+ */
 static union kvm_mmu_page_role calc_nested_root_role(const struct kvm_vcpu *vcpu,
 						     union kvm_cpu_role cpu_role)
 {
@@ -136,8 +139,8 @@ static union kvm_mmu_page_role calc_nested_root_role(const struct kvm_vcpu *vcpu
 /* --- which access faults ------------------------------------------------------------ */
 
 /*
- * Whether an access of kind @code (PFERR_W, PFERR_U, PFERR_F) faults for the rights @acc of the page.
- * PFERR_RSVD, which says nothing about an access, stands for AC: SMAP does not apply.
+ * Whether an access of kind @code (PFERR_W, PFERR_U, PFERR_F) faults for the rights @acc of the
+ * page. PFERR_RSVD, which says nothing about an access, stands for AC: SMAP does not apply.
  */
 static bool access_faults(const struct kvm_mmu *mmu, u64 code, unsigned int acc)
 {
@@ -393,8 +396,8 @@ static const struct paging_mode *role_mode(union kvm_cpu_role role)
 }
 
 /*
- * The current root was made for another role. It may be wanted again, so it joins the previous ones; one that hangs
- * on pae_root and its like can't, because there is only one of those.
+ * The current root was made for another role. It may be wanted again, so it joins the previous
+ * ones; one that hangs on pae_root and its like can't, because there is only one of those.
  */
 static void retire_root(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu)
 {

@@ -7,7 +7,9 @@
 
 #include "x86/mmu/mmu.h"
 
-/* Text that grows in a buffer, always terminated; what doesn't fit is counted in len, and lost. */
+/*
+ * Text that grows in a buffer, always terminated; what doesn't fit is counted in len, and lost.
+ */
 struct text {
 	char *buf;
 	size_t size, len;

@@ -108,7 +108,7 @@ void mmu_trace_stop(struct kvm *kvm)
 		hw_rcu_defer(kvm, hw_free, t);
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------ */
 
 /* Copies event @seq. False: it isn't there; *@gone: it has been overwritten. */
 static bool copy_event(struct mmu_trace *t, u64 seq, struct mmu_trace_event *out, bool *gone)
@@ -167,7 +167,7 @@ u64 mmu_trace_pos(struct kvm *kvm)
 	return last;
 }
 
-/* --- names and text ---------------------------------------------------------------------------------- */
+/* --- names and text ----------------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *args;

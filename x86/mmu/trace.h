@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The MMU's events under the names of the kernel's kvmmmu tracepoints. An event is an id and up to six
- * numbers; it goes to the VM's ring, if it has one, and is a USDT probe of provider "mmuscope" (sys/sdt.h). Readers
- * and the text form are in trace.c.
+ * The MMU's events under the names of the kernel's kvmmmu tracepoints. An event is an id and up
+ * to six numbers; it goes to the VM's ring, if it has one, and is a USDT probe of provider
+ * "mmuscope" (sys/sdt.h). Readers and the text form are in trace.c.
  */
 #ifndef X86_MMU_TRACE_H
 #define X86_MMU_TRACE_H
@@ -41,7 +41,10 @@ enum mmu_event_id {
 	MMU_EV_COUNT
 };
 
-/* What event kvm_page_fault's stage is: X(id, name). The whole fault comes last and includes the others. */
+/*
+ * What event kvm_page_fault's stage is: X(id, name). The whole fault comes last and includes the
+ * others.
+ */
 #define MMU_FAULT_STAGES(X)                            \
 	X(STAGE_MMIO, "handle_mmio_page_fault")        \
 	X(STAGE_TRACK, "page_fault_handle_page_track") \
@@ -59,14 +62,17 @@ enum mmu_fault_stage {
 };
 
 /*
- * How many tracers are attached to each event's probe: they count here themselves, since the probes are made with
- * semaphores, so that nothing is computed for a probe that nobody has.
+ * How many tracers are attached to each event's probe: they count here themselves, since the
+ * probes are made with semaphores, so that nothing is computed for a probe that nobody has.
  */
 #define MMU_PROBE_SEMAPHORE(name, args) extern unsigned short mmuscope_##name##_semaphore;
 MMU_EVENTS(MMU_PROBE_SEMAPHORE)
 #undef MMU_PROBE_SEMAPHORE
 
-/* Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs two tests when nobody listens. */
+/*
+ * Records event @name: trace_mmu(kvm, kvm_mmu_set_accessed_bit, gpa). Costs two tests when nobody
+ * listens.
+ */
 #define trace_mmu(kvm_, name, ...)                                                                \
 	do {                                                                                      \
 		if (__builtin_expect(__atomic_load_n(&(kvm_)->trace, __ATOMIC_RELAXED) != NULL || \
@@ -87,15 +93,17 @@ struct mmu_trace_event {
 };
 
 /*
- * Records @kvm's events from now on, the latest @events of them (a power of two is made of it). 0 or -ENOMEM. Starting
- * anew forgets what was recorded. Start and stop are one thread's at a time; events and readers may go on meanwhile. What
- * was started must be stopped before the VM is destroyed.
+ * Records @kvm's events from now on, the latest @events of them (a power of two is made of it). 0
+ * or -ENOMEM. Starting anew forgets what was recorded. Start and stop are one thread's at a time;
+ * events and readers may go on meanwhile. What was started must be stopped before the VM is
+ * destroyed.
  */
 int mmu_trace_start(struct kvm *kvm, size_t events);
 void mmu_trace_stop(struct kvm *kvm);
 /*
- * Copies up to @max events that come after the first *@pos ones and sets *@pos to the last one's seq. *@pos 0: from the oldest
- * that is there. How many were copied; an event that is just being written ends the copy before it.
+ * Copies up to @max events that come after the first *@pos ones and sets *@pos to the last one's
+ * seq. *@pos 0: from the oldest that is there. How many were copied; an event that is just being
+ * written ends the copy before it.
  */
 size_t mmu_trace_read(struct kvm *kvm, u64 *pos, struct mmu_trace_event *events, size_t max);
 /* The seq of the latest event: where a reader begins that wants only what comes. */
@@ -107,8 +115,8 @@ int mmu_event_by_name(const char *name);
 /* Index in args of event @id's argument @name, or -1. */
 int mmu_event_arg(enum mmu_event_id id, const char *name);
 /*
- * The event as a line without an end: "kvm_mmu_get_page: gfn=0x401 role=l1 uwx nx wp created=1". As snprintf(): always
- * terminated, the result is the length that it would have had.
+ * The event as a line without an end: "kvm_mmu_get_page: gfn=0x401 role=l1 uwx nx wp created=1".
+ * As snprintf(): always terminated, the result is the length that it would have had.
  */
 size_t mmu_event_text(const struct mmu_trace_event *e, char *buf, size_t size);
 

@@ -111,9 +111,11 @@ static gpa_t table_addr(const struct kvm_mmu *mmu, u64 from)
 	return from & (mmu->cpu_role.base.has_4_byte_gpte ? PTE32_ADDR_MASK : PTE_ADDR_MASK);
 }
 
-/* --- faults ----------------------------------------------------------------------------------- */
+/* --- faults ------------------------------------------------------------------------------- */
 
-/* What L1 is told of its tables' fault, AMD's way: P and RSVD as found, the rest of the access. */
+/*
+ * What L1 is told of its tables' fault, AMD's way: P and RSVD as found, the rest of the access.
+ */
 static u64 npf_error(const struct walk *w, u64 error)
 {
 	return error | PFERR_U | (w->access & (NPF_FINAL | NPF_TABLE));
@@ -171,7 +173,7 @@ gpa_t translate_table_gpa(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, gpa_t gpa,
 	return vcpu->guest_mmu.gva_to_gpa(vcpu, &vcpu->guest_mmu, gpa, access | PFERR_U, e);
 }
 
-/* --- reading --------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------ */
 
 /* Where the @size bytes at @gpa are in the host, and whether the slot lets them be written. */
 static bool locate(struct kvm_vcpu *vcpu, gpa_t gpa, u64 *hva, bool *writable)
@@ -243,7 +245,7 @@ static enum step first_table(struct walk *w, gpa_t *table, int *level)
 	return step;
 }
 
-/* --- A and D ------------------------------------------------------------------------------------ */
+/* --- A and D ------------------------------------------------------------------------------ */
 
 /* Gives the entry at @level the bits @add. */
 static enum step store_bits(struct walk *w, int level, u64 add)
@@ -293,7 +295,7 @@ static enum step update_ad(struct walk *w)
 	return STEP_OK;
 }
 
-/* --- the walk -------------------------------------------------------------------------------------- */
+/* --- the walk ----------------------------------------------------------------------------- */
 
 /* The rights of the page, once its entry is known; then A and D. */
 static enum step finish(struct walk *w)
@@ -384,7 +386,7 @@ bool gpte_changed(struct kvm_vcpu *vcpu, const struct guest_walker *walker, int 
 	       !hw_read(vcpu->kvm, hva, &now, size) || now != walker->ptes[level];
 }
 
-/* --- translation for the hypervisor ------------------------------------------------------------ */
+/* --- translation for the hypervisor ------------------------------------------------------- */
 
 gpa_t nonpaging_gva_to_gpa(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, gva_t gva, u64 access,
 			   struct x86_exception *e)

@@ -16,7 +16,7 @@ int emulate_start(struct vcpu *v, gva_t gva, gpa_t gpa)
 	struct cpu *c = &v->cpu;
 
 	(void)gpa;
-	v->kvm.stat.insn_emulation++;
+	stat_inc(v, insn_emulation);
 	/* Events have no instruction whose accesses could be answered. */
 	if (c->exit.delivering.type != EVENT_NONE) {
 		struct kvm_run *run = v->run;
@@ -48,7 +48,7 @@ static int exit_mmio(struct vcpu *v, gpa_t gpa)
 	v->emul.write = e->write;
 	v->emul.rip = v->cpu.rip;
 	v->mmio_pending = true;
-	v->kvm.stat.mmio_exits++;
+	stat_inc(v, mmio_exits);
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = gpa;
 	run->mmio.len = e->size;

@@ -31,7 +31,7 @@ void inject_page_fault(struct kvm_vcpu *vcpu, const struct x86_exception *e)
 		.cr2 = e->address,
 	};
 
-	vcpu->stat.pf_guest++;
+	stat_inc(v, pf_guest);
 	if (!cpu_inject_fault(&v->cpu, &v->cpu.exit.delivering, &event))
 		__atomic_fetch_or(&vcpu->requests, KVM_REQ_TRIPLE_FAULT, __ATOMIC_RELAXED);
 }
@@ -74,7 +74,7 @@ int emulation_failure(struct vcpu *v)
 	struct kvm_run *run = v->run;
 	struct cpu_exit_info *e = &v->cpu.exit;
 
-	v->kvm.stat.insn_emulation_fail++;
+	stat_inc(v, insn_emulation_fail);
 	cpu_abandon(&v->cpu);
 	memset(&run->emulation_failure, 0, sizeof(run->emulation_failure));
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
@@ -110,11 +110,11 @@ static int fetch_failure(struct vcpu *v)
 	bool kernel = v->cpu.mmu.cpl != 3;
 
 	v->cpu.exit.len = 0;
-	v->kvm.stat.insn_emulation++;
+	stat_inc(v, insn_emulation);
 	if (kernel)
 		emulation_failure(v);
 	else
-		v->kvm.stat.insn_emulation_fail++;
+		stat_inc(v, insn_emulation_fail);
 	inject_ud(v);
 	return !kernel;
 }
@@ -212,7 +212,7 @@ static int handle_io(struct vcpu *v)
 	const struct cpu_exit_info *e = &v->cpu.exit;
 	struct kvm_run *run = v->run;
 
-	v->kvm.stat.io_exits++;
+	stat_inc(v, io_exits);
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = e->in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = e->size;
@@ -232,7 +232,7 @@ static int handle_io(struct vcpu *v)
 
 static int handle_hlt(struct vcpu *v)
 {
-	v->kvm.stat.halt_exits++;
+	stat_inc(v, halt_exits);
 	skip_insn(v);
 	if (v->vm->irqchip || v->vm->split_irqchip) {
 		v->mp_state = KVM_MP_STATE_HALTED;
@@ -322,7 +322,7 @@ static int handle_insn(struct vcpu *v)
 	const char *name = v->cpu.exit.mnemonic;
 
 	if (!strcmp(name, "vmcall") || !strcmp(name, "vmmcall")) {
-		v->kvm.stat.hypercalls++;
+		stat_inc(v, hypercalls);
 		v->cpu.gpr[GPR_RAX] =
 			v->cpu.mmu.cpl ? -(u64)HYPERCALL_EPERM : -(u64)HYPERCALL_ENOSYS;
 		if (v->cpu.code_bytes != 8)
@@ -340,10 +340,10 @@ static int handle_unimplemented(struct vcpu *v)
 	const char *name = v->cpu.exit.mnemonic;
 
 	if (name && !strcmp(name, "rsm")) {
-		v->kvm.stat.insn_emulation++;
+		stat_inc(v, insn_emulation);
 		return v->smm ? smm_leave(v) : inject_ud(v);
 	}
-	v->kvm.stat.insn_emulation++;
+	stat_inc(v, insn_emulation);
 	return emulation_failure(v);
 }
 
@@ -357,7 +357,7 @@ int handle_exit(struct vcpu *v, enum cpu_exit reason)
 		/* The loop injects what waits; else user space wanted to know. */
 		if (v->irq_pending)
 			return 1;
-		v->kvm.stat.irq_window_exits++;
+		stat_inc(v, irq_window_exits);
 		v->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 		return 0;
 	case EXIT_HLT:

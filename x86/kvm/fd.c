@@ -199,8 +199,6 @@ static void *vcpu_mmap(struct vcpu *v, void *addr, size_t len, int prot, int fla
 	return p;
 }
 
-void *host_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
-
 void *intree_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
 	enum fd_kind kind;
@@ -235,4 +233,27 @@ struct kvm_vcpu *intree_vcpu(int vcpu_fd)
 		return NULL;
 	fd_put(vcpu_fd);
 	return kind == FD_VCPU ? &((struct vcpu *)object)->kvm : NULL;
+}
+
+int intree_check(void)
+{
+	enum fd_kind kind;
+	int broken = 0;
+
+	for (int fd = 0;; fd++) {
+		void *object;
+
+		pthread_mutex_lock(&lock);
+		if (fd >= nr_entries) {
+			pthread_mutex_unlock(&lock);
+			return broken;
+		}
+		pthread_mutex_unlock(&lock);
+		object = fd_get(fd, &kind);
+		if (!object)
+			continue;
+		if (kind == FD_VM)
+			broken += vm_check(object);
+		fd_put(fd);
+	}
 }

@@ -124,6 +124,10 @@ static inline struct vcpu *to_vcpu(struct kvm_vcpu *vcpu)
 	return container_of(vcpu, struct vcpu, kvm);
 }
 
+/* Counts; the vCPU's own thread, while others may read. */
+#define stat_inc(v, name) \
+	__atomic_store_n(&(v)->kvm.stat.name, (v)->kvm.stat.name + 1, __ATOMIC_RELAXED)
+
 /* All of these return 0 (or a positive result) or -errno unless said otherwise. */
 
 /* fd.c: descriptors. */
@@ -148,6 +152,8 @@ int vcpu_ioctl_(struct vcpu *v, unsigned long request, void *arg);
 int vm_new(unsigned long type);	     /* a descriptor */
 int vcpu_new(struct vm *vm, u32 id); /* a descriptor */
 void vm_put(struct vm *vm);
+/* mmu_check(), reported on stderr; how much is broken. */
+int vm_check(struct vm *vm);
 void vcpu_free(struct vcpu *v); /* with its VM */
 int check_extension(struct vm *vm, long cap);
 

@@ -55,11 +55,13 @@ static u8 host_maxphyaddr(const struct vm *vm)
 
 /* --- to the MMU ------------------------------------------------------------------------ */
 
+#define KEY_SMM BIT(62)
+
 static u64 paging_key(const struct kvm_paging_regs *r)
 {
 	u64 key = (r->cr0 & (CR0_PE | CR0_PG | CR0_WP)) | (r->cr4 & CR4_PAGING) << 32;
 
-	return key | (r->efer & EFER_PAGING) << 4 | (u64)r->smm << 62 | BIT(63);
+	return key | (r->efer & EFER_PAGING) << 4 | (r->smm ? KEY_SMM : 0) | BIT(63);
 }
 
 bool guest_load_pdptrs(struct vcpu *v, u64 cr3)
@@ -97,13 +99,9 @@ void regs_to_mmu(struct vcpu *v)
 	u64 key;
 
 	copy_to_mmu(v);
-	if (vm_tdp(v->vm) && pae_paging(r->cr0, r->cr4, r->efer)) {
-		/* With NPT the processor has no such registers: it reads memory each time. */
-		if (v->nested.kind == NESTED_NPT)
-			guest_read(&v->kvm, r->cr3 & 0xffffffe0, r->pdptrs, sizeof(r->pdptrs));
-		else
-			memcpy(r->pdptrs, v->cpu.mmu.pdpte, sizeof(r->pdptrs));
-	}
+	/* With NPT the processor has no such registers, and the MMU reads memory as it does. */
+	if (vm_tdp(v->vm))
+		memcpy(r->pdptrs, v->cpu.mmu.pdpte, sizeof(r->pdptrs));
 	key = paging_key(r);
 	if (key == v->role_key)
 		return;
@@ -383,6 +381,9 @@ bool guest_write_efer(struct vcpu *v, u64 value)
 
 void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
 {
+	bool same = guest_cr0(v) == cr0 && guest_cr3(v) == cr3 && guest_cr4(v) == cr4 &&
+		    guest_efer(v) == efer && !!(v->role_key & KEY_SMM) == v->smm;
+
 	if (vm_tdp(v->vm)) {
 		v->cpu.mmu.cr0 = cr0;
 		v->cpu.mmu.cr3 = cr3;
@@ -398,6 +399,10 @@ void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
 		v->cpu.mmu.efer = efer | EFER_NX;
 	}
 	cpu_sync(&v->cpu);
+	if (same) {
+		copy_to_mmu(v);
+		return;
+	}
 	reset_mmu(v);
 	hw_flush_current(&v->kvm);
 }

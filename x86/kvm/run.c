@@ -58,7 +58,7 @@ static void signals_end(const struct run_signals *s)
 static int interrupted(struct vcpu *v)
 {
 	v->run->exit_reason = KVM_EXIT_INTR;
-	v->kvm.stat.signal_exits++;
+	stat_inc(v, signal_exits);
 	return -EINTR;
 }
 
@@ -132,13 +132,13 @@ static void inject_events(struct vcpu *v)
 		smm_enter(v);
 	} else if (v->nmi_pending && !c->nmi_blocked && !c->shadow) {
 		v->nmi_pending = false;
-		v->kvm.stat.nmi_injections++;
+		stat_inc(v, nmi_injections);
 		event.type = EVENT_NMI;
 		event.vector = 2;
 		cpu_inject(c, &event);
 	} else if (v->irq_pending && cpu_interruptible(c)) {
 		v->irq_pending = false;
-		v->kvm.stat.irq_injections++;
+		stat_inc(v, irq_injections);
 		event.type = EVENT_INTR;
 		event.vector = v->pending_irq;
 		cpu_inject(c, &event);
@@ -231,6 +231,13 @@ static void publish(struct vcpu *v)
 	run->ready_for_interrupt_injection = cpu_interruptible(&v->cpu) && !v->irq_pending;
 }
 
+/* Every invariant after every exit, where no other vCPU is at work. */
+static void check(struct vcpu *v)
+{
+	if (__atomic_load_n(&v->vm->kvm.nr_vcpus, __ATOMIC_ACQUIRE) == 1)
+		MMU_BUG_ON(vm_check(v->vm));
+}
+
 static int run_loop(struct vcpu *v, struct run_signals *s)
 {
 	s64 left = SLICE;
@@ -264,9 +271,11 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 		hw_leave_guest(v);
 		hw_rcu_read_lock();
 		if (reason != EXIT_BUDGET)
-			v->kvm.stat.exits++;
+			stat_inc(v, exits);
 		regs_to_mmu(v);
 		ret = handle_exit(v, reason);
+		if (v->vm->kvm.params.check)
+			check(v);
 		if (ret <= 0)
 			return ret;
 	}

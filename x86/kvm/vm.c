@@ -3,6 +3,7 @@
  * A VM: creation, its ioctls, its end; and the worker that gives huge pages back which
  * the NX workaround split.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -67,6 +68,17 @@ static void stop_nx_worker(struct vm *vm)
 	if (vm->nx_worker_runs)
 		pthread_join(vm->nx_worker, NULL);
 	pthread_cond_destroy(&vm->nx_worker_wake);
+}
+
+static void report(void *arg, const char *line)
+{
+	(void)arg;
+	fprintf(stderr, "mmu_check: %s\n", line);
+}
+
+int vm_check(struct vm *vm)
+{
+	return mmu_check(&vm->kvm, report, NULL);
 }
 
 /* Nobody has a descriptor of it, or of anything in it, any more. */

@@ -118,10 +118,9 @@ $(BUILD)/lib/images.o: lib/images.S $(agent64) $(agent32)
 	$(CC) -c -DAGENT64='"$(agent64)"' -DAGENT32='"$(agent32)"' $< -o $@
 
 # what the engines are is decided here, so a change of that is one of this file's inputs
-$(BUILD)/lib/engine.o: $(BUILD)/.intree-$(INTREE)
-$(BUILD)/.intree-$(INTREE):
-	@mkdir -p $(@D)
-	@rm -f $(BUILD)/.intree-* && touch $@
+$(shell mkdir -p $(BUILD); [ "$$(cat $(BUILD)/.intree 2>/dev/null)" = $(INTREE) ] || \
+	echo $(INTREE) >$(BUILD)/.intree)
+$(BUILD)/lib/engine.o: $(BUILD)/.intree
 
 $(LIB): $(lib_o)
 	rm -f $@ && $(AR) rcs $@ $^

@@ -279,7 +279,7 @@ int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void
 	for (as_id = 0; as_id < KVM_ADDRESS_SPACES; as_id++) {
 		struct kvm_memslots *slots = kvm_memslots(kvm, as_id);
 
-		if (!slots || slots->generation & KVM_MEMSLOT_GEN_UPDATE)
+		if (slots && slots->generation & KVM_MEMSLOT_GEN_UPDATE)
 			c.slots_stable = false;
 	}
 	check_shadow_collect(&c);

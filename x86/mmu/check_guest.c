@@ -49,7 +49,7 @@ static unsigned int spte_access(struct kvm *kvm, u64 spte)
 }
 
 static void check_one(struct check *c, struct kvm_mmu_page *sp, const struct kvm_mmu *mmu,
-		      int index, u64 spte, u64 gpte)
+		      int index, u64 spte, u64 gpte, bool rom)
 {
 	struct guest_facts f = {.sp_access = sp->role.access, .cr0_wp = sp->role.cr0_wp};
 	int level = sp->role.level;
@@ -57,8 +57,8 @@ static void check_one(struct check *c, struct kvm_mmu_page *sp, const struct kvm
 
 	f.spte_leaf = is_last_spte(spte, level);
 	f.present = is_present_gpte(mmu, gpte);
-	/* Whether EPT keeps A and D is not in the role. */
-	f.keeps_ad = !sp->role.ept_guest;
+	/* Whether EPT keeps A and D is not in the role. A table in ROM need not have them. */
+	f.keeps_ad = !sp->role.ept_guest && !rom;
 	f.accessed = gpte_accessed(mmu, gpte);
 	f.dirty = gpte & PTE_D;
 	f.access = gpte_access(mmu, gpte);
@@ -103,6 +103,6 @@ void check_guest_table(struct check *c, struct kvm_mmu_page *sp)
 		if (slot && !hw_read(c->kvm, gfn_to_hva(slot, sp->gfn) + guest_index(sp, i) * size,
 				     &gpte, size))
 			continue;
-		check_one(c, sp, &mmu, i, spte, gpte);
+		check_one(c, sp, &mmu, i, spte, gpte, slot && slot->flags & SLOT_READONLY);
 	}
 }

@@ -303,7 +303,7 @@ void check_shadow(struct check *c)
 	for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++) {
 		struct kvm_memslots *slots = kvm_memslots(c->kvm, as_id);
 
-		for (s = 0; s < slots->nr; s++)
+		for (s = 0; slots && s < slots->nr; s++)
 			check_slot_rmaps(c, slots->slot[s]);
 	}
 }

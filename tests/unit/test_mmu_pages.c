@@ -369,6 +369,10 @@ TEST(split, .what = "a huge page that is split becomes 512 small ones of the sam
 	rmap_add(vcpu, &slot, &sp->spt[1], 512, ACC_ALL);
 	EXPECT_EQ(kvm->stat.pages_2m, 1);
 	rmap_slot_split_huge(kvm, &slot, 0, NR_FRAMES, PG_LEVEL_4K);
+	EXPECT_EQ(kvm->stat.pages_2m, 1, "without the TDP MMU nothing is split ahead");
+	kvm->params.tdp = true;
+	rmap_slot_split_huge(kvm, &slot, 0, NR_FRAMES, PG_LEVEL_4K);
+	kvm->params.tdp = false;
 	EXPECT_EQ(kvm->stat.pages_2m, 0);
 	EXPECT_EQ(kvm->stat.pages_4k, 512);
 	ASSERT(is_shadow_present_pte(sp->spt[1]) && !is_large_pte(sp->spt[1]), "a table");

@@ -378,6 +378,12 @@ void rmap_slot_split_huge(struct kvm *kvm, const struct kvm_memory_slot *slot, g
 {
 	int level;
 
+	/*
+	 * Only what nested guests use beside the TDP MMU. Without that, huge pages are split as they
+	 * are written to: all of it would be done with everybody locked out.
+	 */
+	if (!is_tdp_mmu_enabled(kvm))
+		return;
 	/* The largest first: what they are split into is split in turn. */
 	for (level = KVM_MAX_HUGEPAGE_LEVEL; level > target_level; level--)
 		for_each_rmap_range(kvm, slot, start, end, level, level, true,

@@ -58,6 +58,8 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	int i;
 
 	hw_assert_write_locked(kvm);
+	/* Slots are looked up, and not only vCPUs come here: whoever sets registers drops roots. */
+	hw_rcu_read_lock();
 	trace_mmu(kvm, kvm_mmu_prepare_zap_page, sp->gfn, role.word, (u64)sp->root_count);
 	vm_stat_add(kvm, mmu_shadow_zapped, 1);
 	*nr_zapped = mmu_zap_unsync_children(kvm, sp, invalid_list);
@@ -89,6 +91,7 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	 */
 	if (zapped_root)
 		hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
+	hw_rcu_read_unlock();
 	return list_unstable;
 }
 

@@ -72,7 +72,7 @@ int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log)
 		ret = buf ? 0 : -ENOMEM;
 		if (buf) {
 			fetch(&vm->kvm, slot, buf, words);
-			memcpy(log->dirty_bitmap, buf, words * sizeof(u64));
+			ret = user_write(log->dirty_bitmap, buf, words * sizeof(u64));
 			free(buf);
 		}
 	} else if (slot) {
@@ -85,13 +85,19 @@ int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log)
 static int clear(struct kvm *kvm, struct kvm_memory_slot *slot,
 		 const struct kvm_clear_dirty_log *log)
 {
-	u64 first = log->first_page, n = log->num_pages, i, mask, word;
-	const u64 *bits = log->dirty_bitmap;
+	u64 first = log->first_page, n = log->num_pages, i, mask, word, *bits;
 	bool flush = false;
+	int ret;
 
 	if (first > slot->npages || n > slot->npages - first ||
 	    (n < slot->npages - first && (n & 63)))
 		return -EINVAL;
+	bits = malloc((n + 63) / 64 * sizeof(u64) + 1);
+	if (!bits)
+		return -ENOMEM;
+	ret = user_read(bits, log->dirty_bitmap, (n + 63) / 64 * sizeof(u64));
+	if (ret)
+		goto out;
 	hw_write_lock(kvm);
 	for (i = 0; i < (n + 63) / 64; i++) {
 		mask = bits[i];
@@ -110,7 +116,9 @@ static int clear(struct kvm *kvm, struct kvm_memory_slot *slot,
 	hw_write_unlock(kvm);
 	if (flush)
 		hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
-	return 0;
+out:
+	free(bits);
+	return ret;
 }
 
 int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log)

@@ -28,8 +28,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vm *vms;
 u64 host_generation;
-/* Around copying a page's content elsewhere, and around writes that the hypervisor makes. */
-static struct hw_spinlock copy_lock;
+struct hw_spinlock host_copy_lock;
 
 void host_lock(void)
 {
@@ -64,7 +63,7 @@ void host_unregister(struct vm *vm)
 void host_lists_after_fork(void)
 {
 	vms = NULL;
-	copy_lock.locked = 0;
+	host_copy_lock.locked = 0;
 }
 
 /* Memory that the model has is known already, by its arena or its file. */
@@ -125,7 +124,7 @@ static void vm_change_begin(struct vm *vm, u64 start, u64 end)
 		return;
 	hw_yield_point(kvm, "invalidate");
 	hw_write_lock(kvm);
-	vm->hw->invalidating = true;
+	vm->hw->invalidating++;
 	kvm_mmu_invalidate_begin(kvm, from, to);
 	for_each_slot(kvm, as, slots, i) if (slot_range(slots->slot[i], start, end, &range))
 		flush |= kvm_mmu_unmap_gfn_range(kvm, &range);
@@ -152,8 +151,8 @@ void change_end(void)
 		if (!vm->hw->invalidating)
 			continue;
 		hw_write_lock(&vm->kvm);
-		vm->hw->invalidating = false;
-		kvm_mmu_invalidate_end(&vm->kvm);
+		for (; vm->hw->invalidating; vm->hw->invalidating--)
+			kvm_mmu_invalidate_end(&vm->kvm);
 		hw_write_unlock(&vm->kvm);
 	}
 }
@@ -226,7 +225,7 @@ int make_huge(struct region *r, u64 i)
 		hpa = arena_alloc(SZ_2M, 0, SZ_2M);
 		if (!hpa)
 			return -ENOMEM;
-		hw_spin_lock(&copy_lock);
+		hw_spin_lock(&host_copy_lock);
 		for (n = 0; n < BLOCK; n++) {
 			old = page_hpa(r, i + n, page_word(r, i + n));
 			if (arena_resident(old, 1, &resident) && (resident & 1))
@@ -235,7 +234,7 @@ int make_huge(struct region *r, u64 i)
 		region_drop_frames(r, i, BLOCK);
 		for (n = 0; n < BLOCK; n++)
 			page_set(r, i + n, hpa + (n << PAGE_SHIFT));
-		hw_spin_unlock(&copy_lock);
+		hw_spin_unlock(&host_copy_lock);
 		ret = map_pages(r, i, BLOCK);
 	}
 	for (n = 0; n < BLOCK; n++) {
@@ -247,8 +246,7 @@ int make_huge(struct region *r, u64 i)
 
 /* --- faults --------------------------------------------------------------------------- */
 
-/* The page if it is there with the right; no locks. */
-static bool page_lookup(const struct region *r, u64 hva, bool write, struct hw_page *page)
+bool page_lookup(const struct region *r, u64 hva, bool write, struct hw_page *page)
 {
 	u64 i = (hva - r->start) >> PAGE_SHIFT, word = page_word(r, i);
 
@@ -346,19 +344,25 @@ static int copy_file_page(struct region *r, u64 i, const void *from)
 	if (!hpa)
 		return -ENOMEM;
 	change_begin(hva, hva + SZ_4K);
-	hw_spin_lock(&copy_lock);
+	hw_spin_lock(&host_copy_lock);
 	memcpy((void *)hpa, from, SZ_4K);
 	page_set(r, i, hpa | PAGE_PRESENT | PAGE_WRITE | PAGE_OWN);
-	hw_spin_unlock(&copy_lock);
+	hw_spin_unlock(&host_copy_lock);
 	ret = map_pages(r, i, 1);
 	change_end();
 	return ret;
 }
 
+bool in_file(const struct region *r, u64 i)
+{
+	struct stat st;
+
+	return !fstat(r->file->fd, &st) && r->file_off + (i << PAGE_SHIFT) < (u64)st.st_size;
+}
+
 static int fault_file(struct region *r, u64 i, bool write, struct hw_page *page)
 {
 	u64 word = page_word(r, i), hva = r->start + (i << PAGE_SHIFT);
-	struct stat st;
 	int ret;
 
 	if (word & PAGE_OWN) {
@@ -366,7 +370,7 @@ static int fault_file(struct region *r, u64 i, bool write, struct hw_page *page)
 		page_lookup(r, hva, write, page);
 		return 0;
 	}
-	if (fstat(r->file->fd, &st) || r->file_off + (i << PAGE_SHIFT) >= (u64)st.st_size)
+	if (!in_file(r, i))
 		return -EFAULT;
 	if (r->kind == FILE_SHARED) {
 		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
@@ -419,8 +423,7 @@ static int fault_slow(u64 hva, bool write, struct hw_page *page)
 	return ret;
 }
 
-/* Memory that is none of ours: whether it is mapped, remembered for a while. */
-static int plain_page(u64 hva, bool write, struct hw_page *page)
+int plain_page(u64 hva, bool write, struct hw_page *page)
 {
 	static __thread struct {
 		u64 hva, generation;
@@ -472,119 +475,6 @@ bool hw_page_present(struct kvm *kvm, u64 hva, bool write, struct hw_page *page)
 	found = r ? page_lookup(r, hva, write, page) : !plain_page(hva, write, page);
 	hw_rcu_read_unlock();
 	return found;
-}
-
-static void set_flag(hpa_t hpa, u8 flag)
-{
-	u8 *flags = arena_flags(hpa);
-
-	if (flags)
-		__atomic_fetch_or(flags, flag, __ATOMIC_RELAXED);
-}
-
-void hw_set_accessed(hpa_t hpa)
-{
-	set_flag(hpa, FRAME_ACCESSED);
-}
-
-void hw_set_dirty(hpa_t hpa)
-{
-	set_flag(hpa, FRAME_ACCESSED | FRAME_DIRTY);
-}
-
-/* --- the hypervisor's own accesses ---------------------------------------------------- */
-
-/*
- * The frame to read at @hva, without faulting: also one that no guest has touched has its
- * content. Takes no lock.
- */
-static void *readable(u64 hva)
-{
-	struct region *r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
-	struct hw_page page;
-	u64 i;
-
-	if (!r)
-		return plain_page(hva, false, &page) ? NULL : (u8 *)page.hpa + hva % SZ_4K;
-	if (!(r->prot & (PROT_READ | PROT_WRITE)))
-		return NULL;
-	i = (hva - r->start) >> PAGE_SHIFT;
-	if (r->file && !(page_word(r, i) & PAGE_OWN) &&
-	    r->file_off + (i << PAGE_SHIFT) >= r->file_len)
-		return NULL;
-	return (u8 *)page_hpa(r, i, page_word(r, i)) + hva % SZ_4K;
-}
-
-bool hw_read(struct kvm *kvm, u64 hva, void *value, unsigned int size)
-{
-	const void *at;
-
-	(void)kvm;
-	hw_rcu_read_lock();
-	at = readable(hva);
-	if (at) {
-		switch (size) {
-		case 1:
-			*(u8 *)value = __atomic_load_n((const u8 *)at, __ATOMIC_ACQUIRE);
-			break;
-		case 2:
-			*(u16 *)value = __atomic_load_n((const u16 *)at, __ATOMIC_ACQUIRE);
-			break;
-		case 4:
-			*(u32 *)value = __atomic_load_n((const u32 *)at, __ATOMIC_ACQUIRE);
-			break;
-		default:
-			*(u64 *)value = __atomic_load_n((const u64 *)at, __ATOMIC_ACQUIRE);
-		}
-	}
-	hw_rcu_read_unlock();
-	return at != NULL;
-}
-
-void *host_write_begin(struct kvm *kvm, u64 hva)
-{
-	struct hw_page page;
-	struct region *r;
-	bool there;
-
-	for (;;) {
-		if (hw_faultin(kvm, hva, true, &page))
-			return NULL;
-		/* It may have moved since; while we have the lock it doesn't. */
-		hw_rcu_read_lock();
-		hw_spin_lock(&copy_lock);
-		r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
-		there = r ? page_lookup(r, hva, true, &page) : !plain_page(hva, true, &page);
-		if (there)
-			return (u8 *)page.hpa + hva % SZ_4K;
-		host_write_end();
-	}
-}
-
-void host_write_end(void)
-{
-	hw_spin_unlock(&copy_lock);
-	hw_rcu_read_unlock();
-}
-
-int hw_cmpxchg(struct kvm *kvm, u64 hva, u64 *expected, u64 desired, unsigned int size)
-{
-	void *at = host_write_begin(kvm, hva);
-	u32 low = *expected;
-	bool done;
-
-	if (!at)
-		return -EFAULT;
-	if (size == 4) {
-		done = __atomic_compare_exchange_n((u32 *)at, &low, (u32)desired, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		*expected = low;
-	} else {
-		done = __atomic_compare_exchange_n((u64 *)at, expected, desired, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	}
-	host_write_end();
-	return done ? 0 : 1;
 }
 
 /* --- age -------------------------------------------------------------------------------- */

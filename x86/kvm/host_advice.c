@@ -49,7 +49,7 @@ static int renew_frames(const struct part *p)
 {
 	struct region *r = p->r;
 	u64 n = p->end - p->first, i, hpa;
-	u64 align = r->level == PG_LEVEL_1G ? SZ_1G : SZ_2M;
+	u64 align = r->level == PG_LEVEL_1G ? SZ_1G : n >= BLOCK ? SZ_2M : SZ_4K;
 
 	hpa = arena_alloc(n << PAGE_SHIFT, r->start + (p->first << PAGE_SHIFT), align);
 	if (!hpa)
@@ -198,6 +198,7 @@ static int change_advice(u64 start, u64 end, bool thp)
 		if (ret)
 			return ret;
 	}
+	regions_merge();
 	return 0;
 }
 
@@ -364,6 +365,7 @@ static void child_after_fork(void)
 {
 	struct region *r;
 	unsigned int i;
+	u64 k;
 
 	host_lists_after_fork();
 	if (child_fd >= 0) {
@@ -371,8 +373,11 @@ static void child_after_fork(void)
 		child_fd = -1;
 		for (i = 0; host_regions && i < host_regions->nr; i++) {
 			r = host_regions->r[i];
-			if (r->kind != ANON_SHARED && map_pages(r, 0, region_pages(r)))
+			if (r->kind == ANON_PRIVATE && map_pages(r, 0, region_pages(r)))
 				abort();
+			for (k = 0; r->kind == FILE_PRIVATE && k < region_pages(r); k++)
+				if ((page_word(r, k) & PAGE_OWN) && map_pages(r, k, 1))
+					abort();
 		}
 	}
 	host_unlock();

@@ -143,11 +143,12 @@ static int map_file(struct region *r, int fd, u64 off)
 static int map_new(struct region *r, int flags, int fd, u64 off)
 {
 	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+	u64 len = r->end - r->start;
 	int ret;
 
 	if (flags & MAP_ANONYMOUS) {
 		r->kind = shared ? ANON_SHARED : ANON_PRIVATE;
-		r->base = arena_alloc(r->end - r->start, r->start, region_align(r));
+		r->base = arena_alloc(len, r->start, len < SZ_2M ? SZ_4K : region_align(r));
 		if (!r->base)
 			return -ENOMEM;
 	} else {
@@ -302,6 +303,7 @@ int intree_mprotect(void *addr, size_t len, int prot)
 		ret = regions_cut(start + len);
 	if (!ret)
 		ret = each_region(start, start + len, set_prot, &prot);
+	regions_merge();
 	change_end();
 	host_unlock();
 	return result(ret);
@@ -408,9 +410,13 @@ void *intree_mremap(void *addr, size_t old_len, size_t new_len, int flags, void 
 	if (new_len < old_len)
 		old_len = new_len;
 	host_lock();
-	/* One change that covers both, so that no fault sees half of it. */
-	lo = from < to ? from : to;
-	hi = (from < to ? to : from) + old_len;
+	/* One change of both, so that no fault sees half of it. */
+	lo = from;
+	hi = from + old_len;
+	widen_to_huge(&lo, &hi);
+	change_begin(lo, hi);
+	lo = to;
+	hi = to + old_len;
 	widen_to_huge(&lo, &hi);
 	change_begin(lo, hi);
 	ret = move_all(from, old_len, to);

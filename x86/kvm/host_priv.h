@@ -114,7 +114,7 @@ u64 reserve_space(u64 size, u64 like, u64 align);
 
 /*
  * Between the two calls, faults on [@start, @end) try again, and nothing of it is mapped in any
- * guest. The host's lock is held. One range at a time.
+ * guest. The host's lock is held. After several begins one end ends all.
  */
 void change_begin(u64 start, u64 end);
 void change_end(void);
@@ -129,6 +129,14 @@ bool block_empty(const struct region *r, u64 i);
 bool block_fits(const struct region *r, u64 hva); /* the 2 MiB around hva lie in r */
 /* A generation of plain memory's mappings: grows with each change that we are told of. */
 extern u64 host_generation;
+/* Around copying a page's content elsewhere, and around writes that the hypervisor makes. */
+extern struct hw_spinlock host_copy_lock;
+/* The page if it is there with the right; no locks. */
+bool page_lookup(const struct region *r, u64 hva, bool write, struct hw_page *page);
+/* Whether page i's file goes that far now. */
+bool in_file(const struct region *r, u64 i);
+/* Memory that is none of ours: 0, or -EFAULT where nothing is mapped; remembered for a while. */
+int plain_page(u64 hva, bool write, struct hw_page *page);
 /* Where to write at @hva, which stays there until host_write_end(); NULL: it may not be written. */
 void *host_write_begin(struct kvm *kvm, u64 hva);
 void host_write_end(void);
@@ -143,6 +151,8 @@ int regions_cut(u64 at);
 void regions_remove(u64 start, u64 end, bool drop);
 /* Replaces @old by a copy of it that the caller changed; 0 or -ENOMEM. */
 int region_replace(struct region *old, const struct region *copy);
+/* Joins neighbours that differ in nothing any more. */
+void regions_merge(void);
 void region_drop_frames(struct region *r, u64 i, u64 n);
 void region_free_later(struct region *r);
 

@@ -206,3 +206,45 @@ int region_replace(struct region *old, const struct region *copy)
 	region_free_later(old);
 	return 0;
 }
+
+static bool joins(const struct region *a, const struct region *b)
+{
+	u64 size = a->end - a->start;
+
+	return a->end == b->start && a->prot == b->prot && a->kind == b->kind &&
+	       a->level == b->level && a->thp == b->thp && a->pages == b->pages &&
+	       a->file == b->file && a->page + (size >> PAGE_SHIFT) == b->page &&
+	       a->base + size == b->base;
+}
+
+void regions_merge(void)
+{
+	struct regions *rs, *old = host_regions;
+	struct region *r, *both, *joined;
+	unsigned int i;
+
+	for (i = 0; old && i + 1 < old->nr; i++) {
+		r = old->r[i];
+		if (!joins(r, old->r[i + 1]))
+			continue;
+		both = region_copy(r);
+		rs = regions_new(old->nr - 1);
+		if (!both || !rs) { /* they may as well stay apart */
+			if (both)
+				region_free(both);
+			free(rs);
+			return;
+		}
+		both->end = old->r[i + 1]->end;
+		memcpy(rs->r, old->r, i * sizeof(rs->r[0]));
+		rs->r[i] = both;
+		memcpy(rs->r + i + 1, old->r + i + 2, (old->nr - i - 2) * sizeof(rs->r[0]));
+		rs->nr = old->nr - 1;
+		joined = old->r[i + 1];
+		publish(rs);
+		region_free_later(r);
+		region_free_later(joined);
+		old = rs;
+		i--; /* the next may join as well */
+	}
+}

@@ -35,13 +35,17 @@ int hw_vm_init(struct vm *vm)
 	*vm->hw = (struct hw_vm){0};
 	hw_lock_init(vm->hw);
 	vm->kvm.vcpus = vm->mmu_vcpu;
-	return 0;
+	if (!memslots_init(vm))
+		return 0;
+	hw_vm_fini(vm);
+	return -ENOMEM;
 }
 
 void hw_vm_fini(struct vm *vm)
 {
 	if (!vm->hw)
 		return;
+	memslots_free(vm);
 	hw_rcu_drain(vm->hw);
 	free(vm->hw);
 	vm->hw = NULL;
@@ -51,10 +55,13 @@ void hw_vm_fini(struct vm *vm)
 
 static void known_init(void)
 {
-	known = mmap(NULL, (1ull << (ADDRESS_BITS - 21)) * sizeof(*known), PROT_READ | PROT_WRITE,
+	void *map =
+		mmap(NULL, (1ull << (ADDRESS_BITS - 21)) * sizeof(*known), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (known == MAP_FAILED)
+
+	if (map == MAP_FAILED)
 		abort();
+	__atomic_store_n(&known, map, __ATOMIC_RELEASE);
 }
 
 void hw_known_add(u64 start, u64 size, int count)
@@ -78,14 +85,18 @@ void hw_known_tables(u64 block)
 void *hw_frame(struct phys *p, hpa_t hpa)
 {
 	void *frame = (void *)(hpa & ~(SZ_4K - 1));
-	u16 what;
+	u16 what, *map;
+	u64 size;
 
 	(void)p;
-	if (hpa - hw_arena_base < hw_arena_size)
+	/* The size first: it is set after the base. */
+	size = __atomic_load_n(&hw_arena_size, __ATOMIC_ACQUIRE);
+	if (hpa - __atomic_load_n(&hw_arena_base, __ATOMIC_RELAXED) < size)
 		return frame;
-	if (hpa >> ADDRESS_BITS || !known)
+	map = __atomic_load_n(&known, __ATOMIC_ACQUIRE);
+	if (hpa >> ADDRESS_BITS || !map)
 		return NULL;
-	what = __atomic_load_n(&known[hpa >> 21], __ATOMIC_RELAXED);
+	what = __atomic_load_n(&map[hpa >> 21], __ATOMIC_RELAXED);
 	if (what == HW_KNOWN_TABLES)
 		return hw_table_live(hpa) ? frame : NULL;
 	return what ? frame : NULL;
@@ -219,11 +230,13 @@ static void count_own(struct vcpu *v)
 	__atomic_store_n(&v->kvm.stat.tlb_flush, v->kvm.stat.tlb_flush + 1, __ATOMIC_RELAXED);
 }
 
-static void flush_all(struct vcpu *v)
+static void flush_all(struct vcpu *v, hpa_t root)
 {
 	count_own(v);
 	tlb_flush_all(v->tlb);
 	v->many_roots = false;
+	/* Whatever root is loaded next is the only one again. */
+	v->root = root;
 }
 
 void hw_do_flushes(struct vcpu *v)
@@ -245,7 +258,7 @@ void hw_do_flushes(struct vcpu *v)
 	 */
 	if ((req & KVM_REQ_TLB_FLUSH) || v->many_roots || v->kvm.regs.guest_mode ||
 	    v->nested.kind == NESTED_NONE || (end - start) >> PAGE_SHIFT > RANGE_MAX) {
-		flush_all(v);
+		flush_all(v, v->root);
 		return;
 	}
 	if (start != end) {
@@ -256,7 +269,7 @@ void hw_do_flushes(struct vcpu *v)
 
 void hw_flush_current(struct kvm_vcpu *vcpu)
 {
-	flush_all(to_vcpu(vcpu));
+	flush_all(to_vcpu(vcpu), 0);
 }
 
 void hw_flush_gva(struct kvm_vcpu *vcpu, gva_t gva)

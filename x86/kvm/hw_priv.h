@@ -39,8 +39,11 @@ struct hw_vm {
 	struct hw_callback *first, **last;
 	u64 nr_callbacks;
 
-	bool invalidating; /* host.c: between begin and end; the host's lock */
+	unsigned int invalidating; /* host.c: begins that lack their end; the host's lock */
 };
+
+/* memslot.c: no slots, in each address space. hw_vm_fini() frees what there is by memslots_free(). */
+int memslots_init(struct vm *vm);
 
 extern struct hw_thread *hw_threads;
 struct hw_thread *hw_thread_new(void);

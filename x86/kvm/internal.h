@@ -88,6 +88,7 @@ struct vcpu {
 		guest_efer; /* shadow paging: what the guest thinks; the cpu has others */
 	u64 role_key;	    /* of the registers that kvm_init_mmu() last saw */
 	bool smi_pending;
+	bool invpcid_hidden; /* by CPUID: #UD */
 	bool sigmask_set;
 	sigset_t sigmask;    /* KVM_SET_SIGNAL_MASK: while it runs */
 	u64 io_rip, io_next; /* with io_pending: the instruction, and the one after it */
@@ -142,6 +143,8 @@ void fd_set_release(int fd, void (*release)(void *object));
 /* The object and its kind, held until fd_put(); NULL: not one of ours. */
 void *fd_get(int fd, enum fd_kind *kind);
 void fd_put(int fd);
+/* Whether user space's memory of @size bytes (its ends are looked at) can be read: else -EFAULT. */
+bool user_access(const void *p, size_t size);
 /* Parameters that new VMs get; system.c. */
 struct mmu_params params_now(void);
 
@@ -215,7 +218,7 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 void memslots_free(struct vm *vm);
 int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log);
 int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log);
-int dirty_ring_enable(struct vm *vm, u32 bytes);
+int dirty_ring_enable(struct vm *vm, u32 bytes); /* with vm->lock held */
 int dirty_ring_alloc(struct vcpu *v);
 void dirty_ring_free(struct vcpu *v);
 int dirty_ring_reset(struct vm *vm);
@@ -228,6 +231,10 @@ int stats_fd_vcpu(struct vcpu *v);
  */
 void *stats_object_alloc(size_t size, bool vcpu, unsigned long id);
 void stats_object_free(void *object);
+
+/* usercopy.c: user space's memory, which may not be there: 0 or -EFAULT. */
+int user_read(void *to, const void *user, size_t size);
+int user_write(void *user, const void *from, size_t size);
 
 /* guest_mem.c: the hypervisor's own accesses to guest memory, dirty logging included; 0 or -EFAULT. */
 int guest_read(struct kvm_vcpu *vcpu, gpa_t gpa, void *buf, unsigned int size);

@@ -70,7 +70,7 @@ static void activate(struct vm *vm, int as_id, struct kvm_memslots *slots)
 {
 	struct kvm *kvm = &vm->kvm;
 	struct kvm_memslots *old = kvm->memslots[as_id];
-	u64 gen = old ? old->generation : (u64)as_id;
+	u64 gen = old->generation;
 
 	/*
 	 * A generation with the update bit fits no MMIO SPTE: what is cached of the old slots while
@@ -283,6 +283,21 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 	ret = set_region(vm, region);
 	pthread_mutex_unlock(&vm->slots_lock);
 	return ret;
+}
+
+int memslots_init(struct vm *vm)
+{
+	unsigned int as_id;
+
+	for (as_id = 0; as_id < KVM_ADDRESS_SPACES; as_id++) {
+		struct kvm_memslots *slots = calloc(1, sizeof(*slots));
+
+		if (!slots)
+			return -ENOMEM;
+		slots->generation = as_id;
+		vm->kvm.memslots[as_id] = slots;
+	}
+	return 0;
 }
 
 void memslots_free(struct vm *vm)

@@ -21,20 +21,15 @@ static u32 entries(const struct vm *vm)
 
 int dirty_ring_enable(struct vm *vm, u32 bytes)
 {
-	int ret = -EINVAL;
-
 	if (!bytes || (bytes & (bytes - 1)) || bytes < SZ_4K ||
 	    bytes < RESERVED * sizeof(struct kvm_dirty_gfn))
 		return -EINVAL;
 	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -E2BIG;
-	pthread_mutex_lock(&vm->lock);
-	if (!vm->dirty_ring_size && !vm->kvm.nr_vcpus) {
-		vm->dirty_ring_size = bytes;
-		ret = 0;
-	}
-	pthread_mutex_unlock(&vm->lock);
-	return ret;
+	if (vm->dirty_ring_size || vm->kvm.nr_vcpus)
+		return -EINVAL;
+	vm->dirty_ring_size = bytes;
+	return 0;
 }
 
 int dirty_ring_alloc(struct vcpu *v)
@@ -79,6 +74,8 @@ void dirty_ring_push(struct vcpu *v, u32 slot, u64 offset)
 	g->offset = offset;
 	__atomic_store_n(&g->flags, KVM_DIRTY_GFN_F_DIRTY, __ATOMIC_RELEASE);
 	__atomic_store_n(&v->ring_dirty, v->ring_dirty + 1, __ATOMIC_RELAXED);
+	if (dirty_ring_soft_full(v))
+		__atomic_fetch_or(&v->kvm.requests, KVM_REQ_RING_FULL, __ATOMIC_SEQ_CST);
 }
 
 /* Entries of one slot that lie within 64 pages of each other, to be protected at once. */

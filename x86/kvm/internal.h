@@ -218,7 +218,7 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 void memslots_free(struct vm *vm);
 int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log);
 int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log);
-int dirty_ring_enable(struct vm *vm, u32 bytes); /* with vm->lock held */
+int dirty_ring_enable(struct vm *vm, u32 bytes);
 int dirty_ring_alloc(struct vcpu *v);
 void dirty_ring_free(struct vcpu *v);
 int dirty_ring_reset(struct vm *vm);

@@ -21,15 +21,20 @@ static u32 entries(const struct vm *vm)
 
 int dirty_ring_enable(struct vm *vm, u32 bytes)
 {
+	int ret = -EINVAL;
+
 	if (!bytes || (bytes & (bytes - 1)) || bytes < SZ_4K ||
 	    bytes < RESERVED * sizeof(struct kvm_dirty_gfn))
 		return -EINVAL;
 	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -E2BIG;
-	if (vm->dirty_ring_size || vm->kvm.nr_vcpus)
-		return -EINVAL;
-	vm->dirty_ring_size = bytes;
-	return 0;
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->dirty_ring_size && !vm->kvm.nr_vcpus) {
+		vm->dirty_ring_size = bytes;
+		ret = 0;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
 }
 
 int dirty_ring_alloc(struct vcpu *v)

@@ -36,6 +36,7 @@ void raise_pf(struct cpu *cpu, u64 error, gva_t gva)
 					.has_error = true,
 					.error = error,
 					.cr2 = gva};
+	cpu->exit.implicit = cpu->mmu.implicit;
 	jump_out(cpu, JUMP_FAULT);
 }
 

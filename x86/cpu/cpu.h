@@ -157,7 +157,8 @@ struct cpu_exit_info {
 	u16 port;
 	u8 size; /* bytes */
 	bool in, string, rep;
-	bool implicit; /* MMIO: the processor's own access (descriptor, TSS), whatever CPL is */
+	/* MMIO, intercepted #PF: the processor's own access (descriptor, TSS), whatever CPL is */
+	bool implicit;
 	/* CR, DR, MSR, INVLPG (value: address), INVPCID (value: type) */
 	u32 nr; /* of the register */
 	bool write;

@@ -196,6 +196,7 @@ int cpuid_set(struct vcpu *v, const struct kvm_cpuid_entry2 *entries, u32 nent)
 	size = find(v, 0x80000008, 0);
 	vendor = find(v, 0, 0);
 	v->cpu.cr4_valid = cr4_valid(e1 ? e1->ecx : 0, e7 ? e7->ebx : 0, e7 ? e7->ecx : 0);
+	v->invpcid_hidden = !(e7 && (e7->ebx & F7B_INVPCID));
 	v->cpu.efer_valid = EFER_SCE;
 	if (ext && (ext->edx & E1D_LM))
 		v->cpu.efer_valid |= EFER_LME | EFER_LMA;

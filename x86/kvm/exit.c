@@ -197,11 +197,15 @@ static int handle_exception(struct vcpu *v)
 	gpa_t emulate = INVALID_GPA;
 	/* EFER.NX is always ours, so that this bit tells. */
 	bool fetch = event->error & PFERR_F;
+	u64 error = event->error;
 	int ret;
 
 	if (event->vector != PF_VECTOR || vm_tdp(v->vm))
 		return unexpected(v, EXIT_EXCEPTION);
-	ret = kvm_mmu_page_fault(&v->kvm, gva, event->error, &emulate);
+	/* Which accesses RFLAGS.AC doesn't excuse from SMAP. */
+	if (v->cpu.exit.implicit)
+		error |= PFERR_IMPLICIT;
+	ret = kvm_mmu_page_fault(&v->kvm, gva, error, &emulate);
 	return after_fault(v, ret, gva, emulate, fetch);
 }
 
@@ -298,6 +302,8 @@ static int handle_invpcid(struct vcpu *v)
 	const struct cpu_exit_info *e = &v->cpu.exit;
 	u64 pcid = e->invpcid[0], gva = e->invpcid[1];
 
+	if (v->invpcid_hidden)
+		return inject_ud(v);
 	if (e->value > INVPCID_ALL || pcid >> 12)
 		return inject_gp(v);
 	if (e->value <= INVPCID_SINGLE && pcid && !(guest_cr4(v) & CR4_PCIDE))

@@ -170,6 +170,7 @@ void regs_to_cpu(struct vcpu *v)
 	v->cpu.mmu.asid = HOST_ASID;
 	v->cpu.mmu.amd = !v->vm->kvm.params.ept;
 	if (vm_tdp(v->vm)) {
+		icpt->insns = v->invpcid_hidden ? ICPT_INVPCID : 0;
 		tdp_to_cpu(v);
 		return;
 	}

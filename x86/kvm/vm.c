@@ -174,12 +174,16 @@ static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
 #ifdef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
 #endif
-		ret = vm->kvm.nr_vcpus ? -EINVAL : dirty_ring_enable(vm, cap->args[0]);
+		/* It takes the lock itself. */
+		pthread_mutex_unlock(&vm->lock);
+		if (cap->args[0] >> 32)
+			return -E2BIG;
+		ret = dirty_ring_enable(vm, cap->args[0]);
 #ifdef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
 		if (!ret)
 			vm->dirty_ring_acq_rel = cap->cap == KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
 #endif
-		break;
+		return ret;
 	case KVM_CAP_VM_DISABLE_NX_HUGE_PAGES:
 		if (cap->args[0])
 			ret = -EINVAL;
@@ -247,8 +251,12 @@ int vm_ioctl_(struct vm *vm, unsigned long request, void *arg)
 	case KVM_SET_USER_MEMORY_REGION:
 		return memslot_set(vm, arg);
 	case KVM_GET_DIRTY_LOG:
+		if (!user_access(((struct kvm_dirty_log *)arg)->dirty_bitmap, 8))
+			return -EFAULT;
 		return dirty_log_get(vm, arg);
 	case KVM_CLEAR_DIRTY_LOG:
+		if (!user_access(((struct kvm_clear_dirty_log *)arg)->dirty_bitmap, 8))
+			return -EFAULT;
 		return dirty_log_clear(vm, arg);
 	case KVM_RESET_DIRTY_RINGS:
 		return vm->dirty_ring_size ? dirty_ring_reset(vm) : -EINVAL;
@@ -267,6 +275,9 @@ int vm_ioctl_(struct vm *vm, unsigned long request, void *arg)
 		return set_identity_map_addr(vm, arg);
 	case KVM_CREATE_IRQCHIP:
 		return create_irqchip(vm);
+	case KVM_IRQ_LINE:
+		/* The chips are there in name: vCPUs halt in the kernel, nobody raises interrupts. */
+		return vm->irqchip ? -EINVAL : -ENXIO;
 	case KVM_GET_STATS_FD:
 		return stats_fd_vm(vm);
 	}

@@ -116,9 +116,11 @@ void kvm_mmu_track_write(struct kvm_vcpu *vcpu, gpa_t gpa, const void *new, unsi
 	/*
 	 * The write comes before the question whether anybody shadows anything: a fault that is
 	 * about to shadow this table counts it before it reads it, so one of the two sees the
-	 * other. Adding 0 is a full barrier.
+	 * other. That takes a full barrier here, which a locked instruction on the vCPU's own word
+	 * is.
 	 */
-	if (!__atomic_fetch_add(&kvm->arch.indirect_shadow_pages, 0, __ATOMIC_SEQ_CST))
+	__atomic_fetch_or(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&kvm->arch.indirect_shadow_pages, __ATOMIC_SEQ_CST))
 		return;
 
 	list_init(&invalid_list);

@@ -22,7 +22,7 @@ void vcpu_free(struct vcpu *v)
 	if (v->tlb)
 		tlb_free(v->tlb);
 	pthread_mutex_destroy(&v->mutex);
-	free(v);
+	stats_object_free(v);
 }
 
 /* The last descriptor is closed; the vCPU itself goes with its VM, which may still know it. */
@@ -112,7 +112,7 @@ static int vcpu_add(struct vm *vm, u32 id)
 	for (unsigned int i = 0; i < n; i++)
 		if (vm->vcpu[i]->id == id)
 			return -EEXIST;
-	v = calloc(1, sizeof(*v));
+	v = stats_object_alloc(sizeof(*v), true, id);
 	if (!v)
 		return -ENOMEM;
 	v->vm = vm;

@@ -95,7 +95,7 @@ static void vm_free(struct vm *vm)
 	hw_vm_fini(vm);
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->slots_lock);
-	free(vm);
+	stats_object_free(vm);
 }
 
 void vm_put(struct vm *vm)
@@ -111,12 +111,14 @@ static void vm_release(void *object)
 
 int vm_new(unsigned long type)
 {
+	static unsigned long next_id;
 	struct vm *vm;
 	int ret;
 
 	if (type)
 		return -EINVAL;
-	vm = calloc(1, sizeof(*vm));
+	vm = stats_object_alloc(sizeof(*vm), false,
+				__atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED));
 	if (!vm)
 		return -ENOMEM;
 	vm->refs = 1;
@@ -143,7 +145,7 @@ int vm_new(unsigned long type)
 fini:
 	hw_vm_fini(vm);
 free:
-	free(vm);
+	stats_object_free(vm);
 	return ret;
 }
 
@@ -251,12 +253,8 @@ int vm_ioctl_(struct vm *vm, unsigned long request, void *arg)
 	case KVM_SET_USER_MEMORY_REGION:
 		return memslot_set(vm, arg);
 	case KVM_GET_DIRTY_LOG:
-		if (!user_access(((struct kvm_dirty_log *)arg)->dirty_bitmap, 8))
-			return -EFAULT;
 		return dirty_log_get(vm, arg);
 	case KVM_CLEAR_DIRTY_LOG:
-		if (!user_access(((struct kvm_clear_dirty_log *)arg)->dirty_bitmap, 8))
-			return -EFAULT;
 		return dirty_log_clear(vm, arg);
 	case KVM_RESET_DIRTY_RINGS:
 		return vm->dirty_ring_size ? dirty_ring_reset(vm) : -EINVAL;

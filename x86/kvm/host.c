@@ -183,12 +183,46 @@ bool block_empty(const struct region *r, u64 i)
 	return true;
 }
 
+static bool contiguous(const struct region *r, u64 i)
+{
+	u64 hpa = page_hpa(r, i, page_word(r, i)), n;
+
+	for (n = 1; n < BLOCK; n++)
+		if (page_hpa(r, i + n, page_word(r, i + n)) != hpa + (n << PAGE_SHIFT))
+			return false;
+	return !(hpa & (SZ_2M - 1));
+}
+
+/* Memory of huge pages that the process has touched and no guest: each page of it is there. */
+static void split_untouched(struct region *r, u64 i)
+{
+	unsigned char vec[BLOCK];
+	u64 first, hpa, n;
+
+	if (!r->thp || !block_fits(r, r->start + (i << PAGE_SHIFT)))
+		return;
+	first = block_first(r, i);
+	hpa = page_hpa(r, first, page_word(r, first));
+	if (!block_empty(r, first) || !contiguous(r, first) || !arena_resident(hpa, BLOCK, vec))
+		return;
+	for (n = 0; n < BLOCK && !(vec[n] & 1); n++)
+		;
+	if (n == BLOCK)
+		return;
+	for (n = 0; n < BLOCK; n++)
+		page_set(r, first + n, (hpa + (n << PAGE_SHIFT)) | PAGE_PRESENT | PAGE_WRITE);
+}
+
 void split_huge(struct region *r, u64 i)
 {
 	u64 end;
 
-	if (i >= region_pages(r) || !(page_word(r, i) & PAGE_HUGE))
+	if (i >= region_pages(r))
 		return;
+	if (!(page_word(r, i) & PAGE_HUGE)) {
+		split_untouched(r, i);
+		return;
+	}
 	i = block_first(r, i);
 	for (end = i + BLOCK; i < end; i++)
 		page_set(r, i, page_word(r, i) & ~PAGE_HUGE);
@@ -203,16 +237,6 @@ void widen_to_huge(u64 *start, u64 *end)
 	r = region_find(host_regions, *end - 1);
 	if (r && (page_word(r, (*end - 1 - r->start) >> PAGE_SHIFT) & PAGE_HUGE))
 		*end = (*end + SZ_2M - 1) & ~(SZ_2M - 1);
-}
-
-static bool contiguous(const struct region *r, u64 i)
-{
-	u64 hpa = page_hpa(r, i, page_word(r, i)), n;
-
-	for (n = 1; n < BLOCK; n++)
-		if (page_hpa(r, i + n, page_word(r, i + n)) != hpa + (n << PAGE_SHIFT))
-			return false;
-	return !(hpa & (SZ_2M - 1));
 }
 
 int make_huge(struct region *r, u64 i)
@@ -297,6 +321,7 @@ static void scan_block(struct region *r, u64 i)
 static void fault_anon_private(struct region *r, u64 i, bool write)
 {
 	u64 hva = r->start + (i << PAGE_SHIFT), word = page_word(r, i);
+	u64 from = hva, to = hva + SZ_4K;
 
 	if (r->level > PG_LEVEL_4K) {
 		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
@@ -315,8 +340,11 @@ static void fault_anon_private(struct region *r, u64 i, bool write)
 		/* Never written: a read finds the zero page, which nobody may write. */
 		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | (write ? PAGE_WRITE : 0));
 	} else if (write && !(word & PAGE_WRITE)) {
-		change_begin(hva, hva + SZ_4K);
-		page_set(r, i, word | PAGE_WRITE);
+		/* Of a huge page that a fork shared only this page becomes the process's own. */
+		widen_to_huge(&from, &to);
+		change_begin(from, to);
+		split_huge(r, i);
+		page_set(r, i, page_word(r, i) | PAGE_WRITE);
 		change_end();
 	}
 }
@@ -490,6 +518,9 @@ static bool vm_age(struct vm *vm, u64 start, u64 end)
 	hw_write_lock(kvm);
 	for_each_slot(kvm, as, slots, i) if (slot_range(slots->slot[i], start, end, &range))
 		young |= kvm_mmu_age_gfn_range(kvm, &range);
+	/* A bits are set again only by translations that the processor doesn't have. */
+	if (young)
+		hw_flush_remote(kvm);
 	hw_write_unlock(kvm);
 	return young;
 }

@@ -333,8 +333,21 @@ static void copy_region(const struct region *r)
 	}
 }
 
+/* What both have then nobody may write, until one of them gets a copy. */
+static void share(struct region *r)
+{
+	u64 n = region_pages(r), i;
+
+	if (r->kind != ANON_PRIVATE || r->level > PG_LEVEL_4K)
+		return;
+	for (i = 0; i < n; i++)
+		if (page_word(r, i) & PAGE_WRITE)
+			page_set(r, i, page_word(r, i) & ~PAGE_WRITE);
+}
+
 static void before_fork(void)
 {
+	struct region *r;
 	unsigned int i;
 
 	host_lock();
@@ -345,10 +358,13 @@ static void before_fork(void)
 		abort();
 	/* The kernel protects every page of the process, and says so. */
 	change_begin(0, 1ull << 47);
-	for (i = 0; host_regions && i < host_regions->nr; i++)
-		if (host_regions->r[i]->kind == ANON_PRIVATE ||
-		    host_regions->r[i]->kind == FILE_PRIVATE)
-			copy_region(host_regions->r[i]);
+	for (i = 0; host_regions && i < host_regions->nr; i++) {
+		r = host_regions->r[i];
+		if (r->kind == ANON_SHARED || r->kind == FILE_SHARED)
+			continue;
+		copy_region(r);
+		share(r);
+	}
 }
 
 static void parent_after_fork(void)

@@ -130,7 +130,7 @@ static bool is_shadowed(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn
 
 static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_memory_slot *slot)
 {
-	u64 offset = f->gfn - slot->base_gfn, frames = KVM_PAGES_PER(f->level);
+	u64 offset = f->gfn - slot->base_gfn, frames = KVM_PAGES_PER(f->level), n;
 	struct hw_page page;
 
 	f->slot_has_all = f->gfn >= slot->base_gfn && offset + frames <= slot->npages;
@@ -148,10 +148,13 @@ static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_m
 	f->in_log =
 		f->logged && (__atomic_load_n(&slot->dirty_bitmap[offset / 64], __ATOMIC_RELAXED) &
 			      BIT(offset % 64));
+	/* Of a huge page the host may have noted those frames only that were touched. */
 	f->host_known = true;
-	f->host_present = hw_page_present(c->kvm, gfn_to_hva(slot, f->gfn), false, &page);
+	for (n = 0; n < frames && !f->host_present; n++)
+		f->host_present =
+			hw_page_present(c->kvm, gfn_to_hva(slot, f->gfn + n), false, &page);
 	if (f->host_present) {
-		f->host_hpa = page.hpa;
+		f->host_hpa = page.hpa - (n - 1) * SZ_4K;
 		f->host_level = page.level;
 		f->host_lets_write = page.writable;
 	}

@@ -32,10 +32,8 @@ const char *rule_leaf(const struct leaf_facts *f)
 		return "a writable huge page where lpage_info forbids one";
 	if (f->mmu_writable && f->shadowed)
 		return "MMU_WRITABLE for a frame whose table is shadowed";
-	if (f->writable && f->logged && f->level > PG_LEVEL_4K)
-		return "W in a huge page of a slot that is logged";
 	if (f->writable && f->logged && !f->in_log)
-		return "W though the frame isn't in the dirty log";
+		return "W though a frame isn't in the dirty log";
 	if (!f->host_known)
 		return NULL;
 	if (!f->host_present)
@@ -76,6 +74,8 @@ const char *rule_guest(const struct guest_facts *f)
 {
 	unsigned int allowed = f->access & f->sp_access, got = f->spte_access;
 
+	if (f->outside_writes && (!f->present || (f->keeps_ad && !f->accessed)))
+		return NULL;
 	if (!f->present)
 		return "the guest's entry is not present";
 	if (f->keeps_ad && !f->accessed)

@@ -21,7 +21,7 @@ struct leaf_facts {
 	bool has_slot, slot_has_all, slot_readonly;
 	bool lpage_disallowed; /* huge: there is a reason against it */
 	bool shadowed;	     /* 4 KiB: it is write-tracked, or a table in sync is shadowed there */
-	bool logged, in_log; /* by bitmap; the frame's bit is set */
+	bool logged, in_log; /* by bitmap; the bits of all frames are set */
 	/* The host's page, as it is now. */
 	bool host_known, host_present, host_lets_write;
 	hpa_t host_hpa;
@@ -47,6 +47,11 @@ const char *rule_entry(const struct entry_facts *f);
 /* A guest's entry and the SPTE that stands for it, of a table that is in sync. */
 struct guest_facts {
 	bool present, accessed, keeps_ad, dirty;
+	/*
+	 * Tables are written from outside as well, which nobody sees: an entry that no processor
+	 * has used yet says nothing about the SPTE.
+	 */
+	bool outside_writes;
 	bool maps_page;		/* by level and PS */
 	gfn_t gfn;		/* of the page, or of the table it points to */
 	unsigned int access;	/* ACC_*, of this entry */

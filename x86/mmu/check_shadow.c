@@ -181,17 +181,21 @@ static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
 static void check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
 {
 	struct kvm_mmu_page *child = spte_to_child_sp(spte);
+	unsigned int access = sp->role.access;
 
 	if (!check_set_has(&c->pages, child) || child->tdp_mmu_page) {
 		check_report_entry(c, sp, index, spte, "points to what is no shadow page");
 		return;
 	}
+	/* A large page that the kernel writes though it is read-only: CR0.WP is clear. */
+	if (child->role.direct && !child->role.cr0_wp)
+		access |= ACC_WRITE;
 	if (!list_has(&child->parent_ptes, &sp->spt[index]))
 		check_report_entry(c, sp, index, spte, "the child does not know this parent");
 	if (child->role.level + 1 != sp->role.level || child->role.smm != sp->role.smm ||
 	    child->role.guest_mode != sp->role.guest_mode ||
 	    child->role.ad_disabled != sp->role.ad_disabled || child->role.invalid ||
-	    child->role.access & ~sp->role.access)
+	    child->role.access & ~access)
 		check_report_entry(c, sp, index, spte, "the child's role does not belong here");
 	if (sp->role.direct && child->gfn != kvm_mmu_page_get_gfn(sp, index))
 		check_report_entry(c, sp, index, spte, "the child maps other frames");

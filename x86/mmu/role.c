@@ -39,7 +39,8 @@ union kvm_cpu_role kvm_calc_cpu_role(const struct kvm_paging_regs *regs)
 	role.base.cr0_wp = wp;
 	role.base.smep_andnot_wp = role.cr4_smep && !wp;
 	role.base.smap_andnot_wp = role.cr4_smap && !wp;
-	role.base.efer_nx = !!(regs->efer & EFER_NX);
+	/* 4-byte entries have no such bit, nor is it said of a fetch that it was one. */
+	role.base.efer_nx = (regs->efer & EFER_NX) && (regs->cr4 & CR4_PAE);
 	if (role.efer_lma) {
 		role.cr4_la57 = !!(regs->cr4 & CR4_LA57);
 		role.cr4_pke = !!(regs->cr4 & CR4_PKE);

@@ -145,9 +145,11 @@ static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_m
 	else if (f->mmu_writable)
 		f->shadowed = is_shadowed(c->kvm, slot, f->gfn);
 	f->logged = slot_logs_dirty(slot) && slot->dirty_bitmap;
-	f->in_log =
-		f->logged && (__atomic_load_n(&slot->dirty_bitmap[offset / 64], __ATOMIC_RELAXED) &
-			      BIT(offset % 64));
+	f->in_log = f->logged;
+	for (n = 0; f->in_log && f->writable && n < frames; n++)
+		f->in_log =
+			__atomic_load_n(&slot->dirty_bitmap[(offset + n) / 64], __ATOMIC_RELAXED) &
+			BIT((offset + n) % 64);
 	/* Of a huge page the host may have noted those frames only that were touched. */
 	f->host_known = true;
 	for (n = 0; n < frames && !f->host_present; n++)

@@ -253,25 +253,37 @@ struct kvm_vcpu *intree_vcpu(int vcpu_fd)
 	return kind == FD_VCPU ? &((struct vcpu *)object)->kvm : NULL;
 }
 
-int intree_check(void)
+void fd_each_vm(void (*fn)(struct vm *vm, void *arg), void *arg)
 {
 	enum fd_kind kind;
-	int broken = 0;
 
 	for (int fd = 0;; fd++) {
 		void *object;
+		bool over;
 
 		pthread_mutex_lock(&lock);
-		if (fd >= nr_entries) {
-			pthread_mutex_unlock(&lock);
-			return broken;
-		}
+		over = fd >= nr_entries;
 		pthread_mutex_unlock(&lock);
+		if (over)
+			return;
 		object = fd_get(fd, &kind);
 		if (!object)
 			continue;
 		if (kind == FD_VM)
-			broken += vm_check(object);
+			fn(object, arg);
 		fd_put(fd);
 	}
+}
+
+static void check_one(struct vm *vm, void *broken)
+{
+	*(int *)broken += vm_check(vm);
+}
+
+int intree_check(void)
+{
+	int broken = 0;
+
+	fd_each_vm(check_one, &broken);
+	return broken;
 }

@@ -155,6 +155,10 @@ int vcpu_ioctl_(struct vcpu *v, unsigned long request, void *arg);
 int vm_new(unsigned long type);	     /* a descriptor */
 int vcpu_new(struct vm *vm, u32 id); /* a descriptor */
 void vm_put(struct vm *vm);
+/* What the kernel's module parameters let be changed while VMs run, as far as @old and @new differ. */
+void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct mmu_params *new);
+/* Calls @fn for each VM there is. */
+void fd_each_vm(void (*fn)(struct vm *vm, void *arg), void *arg);
 /* mmu_check(), reported on stderr; how much is broken. */
 int vm_check(struct vm *vm);
 void vcpu_free(struct vcpu *v); /* with its VM */

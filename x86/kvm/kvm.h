@@ -43,8 +43,9 @@ bool intree_age(void *addr, size_t len);
 /* --- parameters --------------------------------------------------------------------- */
 
 /*
- * Sets the parameters that VMs created from now on get: "k=v,k=v" as --config has them. NULL: done; else a message
- * (valid until the next call) that names the parameter and the value.
+ * Sets the parameters that VMs created from now on get: "k=v,k=v" as --config has them; nx_huge_pages*
+ * and eager_page_split, which the kernel lets be changed at any time, also reach VMs that are there. NULL: done; else a
+ * message (valid until the next call) that names the parameter and the value.
  */
 const char *intree_config(const char *config);
 /* As sysfs would show it; false: there is no such parameter. */

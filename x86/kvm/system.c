@@ -30,10 +30,22 @@ struct mmu_params params_now(void)
 	return p;
 }
 
+struct change {
+	struct mmu_params old, new;
+};
+
+static void change_one(struct vm *vm, void *arg)
+{
+	const struct change *c = arg;
+
+	vm_change_params(vm, &c->old, &c->new);
+}
+
 const char *intree_config(const char *config)
 {
 	static char message[256];
 	struct mmu_params p = params_now();
+	struct change change = {.old = p};
 	const char *wrong = NULL;
 
 	while (*config && !wrong) {
@@ -56,6 +68,8 @@ const char *intree_config(const char *config)
 	pthread_mutex_lock(&params_lock);
 	*params_locked() = p;
 	pthread_mutex_unlock(&params_lock);
+	change.new = p;
+	fd_each_vm(change_one, &change);
 	return NULL;
 }
 

@@ -10,19 +10,33 @@
 
 #include "x86/kvm/internal.h"
 
-static void *nx_worker(void *arg)
+/* Milliseconds from one recovery to the next; 0: there is none. vm->lock. */
+static u64 nx_period(const struct vm *vm)
 {
-	struct vm *vm = arg;
 	const struct mmu_params *p = &vm->kvm.params;
 	u64 ms = p->nx_huge_pages_recovery_period_ms;
-	struct timespec until;
 
+	if (p->nx_huge_pages != NX_HUGE_FORCE || !p->nx_huge_pages_recovery_ratio)
+		return 0;
 	/* Unless told otherwise everything comes back within an hour. */
 	if (!ms)
 		ms = 3600000 / p->nx_huge_pages_recovery_ratio;
-	ms = ms ? ms : 1;
+	return ms ? ms : 1;
+}
+
+static void *nx_worker(void *arg)
+{
+	struct vm *vm = arg;
+	struct timespec until;
+
 	pthread_mutex_lock(&vm->lock);
 	while (!vm->nx_worker_stop) {
+		u64 ms = nx_period(vm);
+
+		if (!ms) {
+			pthread_cond_wait(&vm->nx_worker_wake, &vm->lock);
+			continue;
+		}
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += ms / 1000;
 		until.tv_nsec += ms % 1000 * 1000000;
@@ -40,23 +54,56 @@ static void *nx_worker(void *arg)
 	return NULL;
 }
 
-static void start_nx_worker(struct vm *vm)
+/* Starts the worker, or has it look at the parameters again. vm->lock. */
+static void wake_nx_worker(struct vm *vm)
 {
-	const struct mmu_params *p = &vm->kvm.params;
-	pthread_condattr_t attr;
 	sigset_t all, old;
 
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vm->nx_worker_wake, &attr);
-	pthread_condattr_destroy(&attr);
-	if (p->nx_huge_pages != NX_HUGE_FORCE || !p->nx_huge_pages_recovery_ratio)
+	pthread_cond_signal(&vm->nx_worker_wake);
+	if (vm->nx_worker_runs || !nx_period(vm))
 		return;
 	/* Signals are for the program's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	vm->nx_worker_runs = !pthread_create(&vm->nx_worker, NULL, nx_worker, vm);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void start_nx_worker(struct vm *vm)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->nx_worker_wake, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_lock(&vm->lock);
+	wake_nx_worker(vm);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct mmu_params *new)
+{
+	struct mmu_params *p = &vm->kvm.params;
+
+	pthread_mutex_lock(&vm->slots_lock);
+	pthread_mutex_lock(&vm->lock);
+	if (old->eager_page_split != new->eager_page_split)
+		__atomic_store_n(&p->eager_page_split, new->eager_page_split, __ATOMIC_RELAXED);
+	if (old->nx_huge_pages_recovery_ratio != new->nx_huge_pages_recovery_ratio)
+		__atomic_store_n(&p->nx_huge_pages_recovery_ratio,
+				 new->nx_huge_pages_recovery_ratio, __ATOMIC_RELAXED);
+	if (old->nx_huge_pages_recovery_period_ms != new->nx_huge_pages_recovery_period_ms)
+		__atomic_store_n(&p->nx_huge_pages_recovery_period_ms,
+				 new->nx_huge_pages_recovery_period_ms, __ATOMIC_RELAXED);
+	if (old->nx_huge_pages != new->nx_huge_pages)
+		__atomic_store_n(&p->nx_huge_pages, new->nx_huge_pages, __ATOMIC_RELAXED);
+	wake_nx_worker(vm);
+	pthread_mutex_unlock(&vm->lock);
+	/* Mappings of the other kind have to go. */
+	if ((old->nx_huge_pages == NX_HUGE_FORCE) != (new->nx_huge_pages == NX_HUGE_FORCE))
+		kvm_mmu_zap_all_fast(&vm->kvm);
+	pthread_mutex_unlock(&vm->slots_lock);
 }
 
 static void stop_nx_worker(struct vm *vm)

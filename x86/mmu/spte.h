@@ -17,7 +17,7 @@
 #define SPTE_AD_DISABLED   (1ull << SPTE_AD_MODE_SHIFT) /* no A and D: access tracking instead */
 #define SPTE_AD_WRPROT \
 	(2ull << SPTE_AD_MODE_SHIFT) /* A and D, but dirty logging needs protection */
-#define SPTE_SAVED_SHIFT   54	     /* access tracking: what was taken away; three bits */
+#define SPTE_SAVED_SHIFT 54	     /* access tracking: what was taken away; three bits */
 #define SPTE_MMU_WRITABLE \
 	BIT(10) /* no shadowed table is in the page: W may be set without mmu_lock */
 /*
@@ -27,7 +27,7 @@
 #define SPTE_HOST_WRITABLE_PT  BIT(9)
 #define SPTE_HOST_WRITABLE_EPT BIT(57)
 #define SPTE_EPT_LEAF	       BIT(4)
-#define SPTE_PTE_ADDR_MASK PTE_ADDR_MASK
+#define SPTE_PTE_ADDR_MASK     PTE_ADDR_MASK
 
 /* Not present, not MMIO: what a vCPU finds while an entry is being replaced. Not zero: 0 may be taken. */
 #define REMOVED_SPTE 0x5a0ull

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What benchmarks share: a figure is measured beside what it is compared with, in the same run, since this
- * project's machines are noisy; what counts is the ratio. Each bench/*.c is a program that prints its figures, a
+ * project's machines are noisy; what counts is the ratio. Each file in bench/ is a program that prints its figures, a
  * line each, or as JSON.
  */
 #ifndef BENCH_BENCH_H

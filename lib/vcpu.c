@@ -125,7 +125,7 @@ static void disarm_timer(struct vcpu *v)
 
 int __vcpu_run(struct vcpu *v)
 {
-	v->exits++;
+	__atomic_store_n(&v->exits, v->exits + 1, __ATOMIC_RELEASE);
 	return __kvm_ioctl(v->fd, KVM_RUN, NULL);
 }
 

@@ -358,13 +358,14 @@ TEST(running_protected, .what = "pages protected below vCPUs that write to them 
 		vm->vcpu[i]->other_exit = retry_efault;
 	start_adding(vm);
 	for (round = 0; round < 4; round++) {
-		volatile u64 *runs = &vm->vcpu[round % 2]->exits;
+		const u64 *runs = &vm->vcpu[round % 2]->exits;
 
 		i = round % 2;
 		memory_mprotect(m, (1 + i) * SZ_2M, SZ_4K, PROT_READ);
 		before = *word[i];
-		exits = *runs;
-		WAIT_UNTIL(*runs > exits + 2, "vCPU %u gets EFAULT", i);
+		exits = __atomic_load_n(runs, __ATOMIC_ACQUIRE);
+		WAIT_UNTIL(__atomic_load_n(runs, __ATOMIC_ACQUIRE) > exits + 2,
+			   "vCPU %u gets EFAULT", i);
 		after = *word[i];
 		EXPECT_EQ(after, before, "vCPU %u wrote to protected memory", i);
 		memory_mprotect(m, (1 + i) * SZ_2M, SZ_4K, PROT_READ | PROT_WRITE);

@@ -258,7 +258,8 @@ TEST(becomes_ram_remote, .what = "a vCPU that polls a device sees the memory tha
 		op_add(v, .kind = AGENT_SPIN_READ, .size = 4, .addr = window(vm, MMIO_GPA),
 		       .value = log.answer, .arg = 1000000);
 		vcpu_start(v);
-		WAIT_UNTIL(*(volatile u32 *)&log.count > 3, "the device is polled");
+		WAIT_UNTIL(__atomic_load_n(&log.count, __ATOMIC_ACQUIRE) > 3,
+			   "the device is polled");
 		ASSERT_EQ(__vm_set_region(vm, 2, 0, MMIO_GPA, SZ_2M, m.hva), 0);
 		vcpu_join(v);
 		EXPECT_VALUE(op_result(v, 0), RAM, "round %d", i);

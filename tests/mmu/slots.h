@@ -95,7 +95,8 @@ static inline void mmio_record(struct vcpu *v, struct kvm_run *run, void *arg)
 	}
 	if (log->count < MMIO_EVENTS)
 		log->event[log->count] = e;
-	log->count++;
+	/* whoever started the vCPU may be waiting for it */
+	__atomic_store_n(&log->count, log->count + 1, __ATOMIC_RELEASE);
 }
 
 /* From here on the vCPU's MMIO exits go to @log. */

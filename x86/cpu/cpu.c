@@ -17,7 +17,8 @@ enum {
 
 static void __attribute__((noreturn)) jump_out(struct cpu *cpu, int why)
 {
-	_longjmp(*(jmp_buf *)cpu->jump, why);
+	/* by this name, which sanitizers know */
+	longjmp(*(jmp_buf *)cpu->jump, why);
 }
 
 void raise_fault(struct cpu *cpu, u8 vector, u32 error)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make coverage: which lines of x86/mmu the suite reaches on the in-tree engine, all its
-# default configurations together. Prints the lines that are left, each with its reason,
+# default configurations and some more together. Prints the lines that are left, each with its reason,
 # a line for each file, and last the whole: "x86/mmu: COVERED of LINES lines, PERCENT %".
 #
 #   tools/coverage.sh [OPTION of mmurun | GLOB]...
@@ -17,6 +17,18 @@ cd "$(dirname "$0")/.." || exit 12
 build=${BUILD:-build}/coverage
 make -s -j2 BUILD="$build" COVERAGE=1 suite || exit 12
 find "$build" -name '*.gcda' -delete
+
+# The defaults, with the auditor after every exit; and what no default has.
+case " $* " in
+*" --config"*) ;;
+*)
+	for config in $("$build/tools/mmurun" --engine intree --dry-run) intree.nx_huge_pages=force \
+		intree.npt=1,tdp_mmu=0,nx_huge_pages=force intree.eager_page_split=0 \
+		intree.npt=1,zap_all_on_slot=1,seed=1 intree.npt=0,flush_on_reuse=1,mmio_caching=0; do
+		set -- --config "${config#intree.},check=1" "$@"
+	done
+	;;
+esac
 "$build/tools/mmurun" --engine intree --timeout 120 --output "$build/out" "$@" >"$build/run.log" 2>&1
 passed=$?
 tail -n 1 "$build/run.log"

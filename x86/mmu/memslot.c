@@ -90,7 +90,10 @@ void kvm_mmu_flush_slot(struct kvm *kvm, struct kvm_memory_slot *slot)
 	 * Everything, not just what the slot maps: shadow pages of the slot's own frames, were they
 	 * to stay, would go on being write-protected and counted in a slot that is gone.
 	 */
-	kvm_mmu_zap_all_fast(kvm);
+	if (kvm->params.zap_all_on_slot)
+		kvm_mmu_zap_all(kvm);
+	else
+		kvm_mmu_zap_all_fast(kvm);
 }
 
 void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen)

@@ -136,14 +136,15 @@ static void single_step(struct cpu *cpu)
 	cpu->event = (struct cpu_event){.type = EVENT_EXCEPTION, .vector = DB_VECTOR};
 }
 
-static void step(struct cpu *cpu)
+/* Executes any instruction. */
+static void step(struct cpu *cpu, const struct insn *insn)
 {
 	bool trap = cpu->rflags & FLAG_TF;
-	const struct insn *insn;
 
-	cpu->insn = NULL;
-	insn = fetch(cpu);
 	cpu->insn = insn;
+	cpu->next_rip = cpu->rip + insn->len;
+	if (!in_64(cpu))
+		cpu->next_rip = (u32)cpu->next_rip;
 	cpu->mmio.next = 0;
 	if (!insn->plain)
 		save(cpu, true);
@@ -153,6 +154,7 @@ static void step(struct cpu *cpu)
 	if (cpu->nr_stores)
 		commit_stores(cpu);
 	cpu->rip = cpu->next_rip;
+	cpu->insns++;
 	cpu->rflags &= ~FLAG_RF;
 	cpu->io_answered = false;
 	cpu->mmio.nr_pages = cpu->mmio.nr_answers = 0;
@@ -160,6 +162,53 @@ static void step(struct cpu *cpu)
 		cpu->shadow--;
 	if (__builtin_expect(trap, 0) && cpu->event.type == EVENT_NONE)
 		single_step(cpu);
+}
+
+/* Whether there is something that step() has to do besides executing the instruction. */
+static bool needs_step(const struct cpu *cpu)
+{
+	return (cpu->rflags & (FLAG_TF | FLAG_RF)) || cpu->shadow || cpu->io_answered ||
+	       cpu->mmio.nr_pages;
+}
+
+/* Whether all of @block lies in CS, so that RIP needs neither checks nor wrapping in it. */
+static bool in_limit(const struct cpu *cpu, const struct block *block)
+{
+	return in_64(cpu) || cpu->rip + block->len <= cpu->seg[SEG_CS].limit;
+}
+
+/*
+ * Executes what is at RIP, up to @max instructions: some or all of a block, as long as
+ * nothing happens to its code.
+ */
+static void run_block(struct cpu *cpu, u64 max)
+{
+	const struct insn *insn, *end;
+	const struct block *block;
+	u64 rip = cpu->rip, insns = cpu->insns;
+
+	cpu->insn = NULL;
+	block = fetch(cpu);
+	insn = block->insn;
+	if (!insn->simple || needs_step(cpu) || !in_limit(cpu, block)) {
+		step(cpu, insn);
+		return;
+	}
+	cpu->code = block->host;
+	cpu->code_len = block->len;
+	cpu->stale = false;
+	end = insn + (max < block->nr ? max : block->nr);
+	do {
+		cpu->insn = insn;
+		cpu->saved.rflags = cpu->rflags;
+		rip += insn->len;
+		cpu->next_rip = rip;
+		insn->exec(cpu, insn);
+		if (cpu->nr_stores)
+			commit_stores(cpu);
+		cpu->rip = cpu->next_rip;
+		cpu->insns = ++insns;
+	} while (++insn < end && !cpu->stale);
 }
 
 enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
@@ -193,12 +242,12 @@ enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
 		save(cpu, cpu->event.type != EVENT_NONE);
 		if (__builtin_expect(cpu->event.type != EVENT_NONE, 0)) {
 			deliver(cpu);
+			cpu->insns++;
 		} else if (__builtin_expect(cpu->want_window, 0) && cpu_interruptible(cpu)) {
 			return cpu->exit.reason = EXIT_WINDOW;
 		} else {
-			step(cpu);
+			run_block(cpu, end - cpu->insns);
 		}
-		cpu->insns++;
 	}
 	return cpu->exit.reason = EXIT_BUDGET;
 }

@@ -216,7 +216,6 @@ struct cpu_page {
 	u64 page;	/* gva >> 12 */
 	u64 generation; /* of the TLB when it was translated */
 	u64 context;	/* what else the translation depended on, see mem.c */
-	hpa_t hpa;
 	u8 *host;
 };
 
@@ -269,6 +268,9 @@ struct cpu {
 	struct cpu_event fault;
 	const struct insn *insn;
 	u64 next_rip;
+	const u8 *code; /* of the block that is being executed, and its length */
+	u64 code_len;
+	bool stale;    /* the block, or the translation that it was found by, may have changed */
 	u8 code_bytes; /* 2, 4, 8: the width that CS gives to instructions and stack */
 	u8 nr_stores;
 	struct cpu_store store[CPU_MAX_STORES];

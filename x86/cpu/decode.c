@@ -1,57 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * From bytes to struct insn, by Zydis, remembered in a cache. An entry of the cache
- * is found by the physical address of the code and used only if the bytes there
- * are still those that were decoded: self-modifying code and a hypervisor that
- * changes memory need no further attention.
- */
+/* From bytes to struct insn, by Zydis. */
 #include <Zydis/Zydis.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "x86/cpu/exec.h"
-
-#define MAX_INSN   15
-#define CACHE_SIZE 4096 /* a power of two */
-
-enum decode_mode {
-	DECODE_16,
-	DECODE_32,
-	DECODE_64,
-	DECODE_MODES
-};
-
-struct cached_insn {
-	hpa_t hpa;
-	u64 bytes[2], mask[2];
-	u8 mode; /* enum decode_mode + 1; 0: empty */
-	struct insn insn;
-};
-
-struct insn_cache {
-	ZydisDecoder decoder[DECODE_MODES];
-	struct cached_insn entry[CACHE_SIZE];
-};
-
-struct insn_cache *insn_cache_new(void)
-{
-	struct insn_cache *cache = calloc(1, sizeof(*cache));
-
-	if (!cache)
-		return NULL;
-	ZydisDecoderInit(&cache->decoder[DECODE_16], ZYDIS_MACHINE_MODE_LEGACY_16,
-			 ZYDIS_STACK_WIDTH_16);
-	ZydisDecoderInit(&cache->decoder[DECODE_32], ZYDIS_MACHINE_MODE_LEGACY_32,
-			 ZYDIS_STACK_WIDTH_32);
-	ZydisDecoderInit(&cache->decoder[DECODE_64], ZYDIS_MACHINE_MODE_LONG_64,
-			 ZYDIS_STACK_WIDTH_64);
-	return cache;
-}
-
-void insn_cache_free(struct insn_cache *cache)
-{
-	free(cache);
-}
 
 const char *insn_name(const struct insn *insn)
 {
@@ -150,6 +102,17 @@ static u8 override(const ZydisDecodedInstruction *z, bool is_64)
 	return SEG_DS;
 }
 
+/* Whether the instruction may be one of several in a block. */
+static bool is_simple(const struct insn *insn)
+{
+	if (!insn->exec || !insn->plain || insn->lock)
+		return false;
+	for (unsigned int i = 0; i < insn->nr_ops; i++)
+		if (insn->op[i].kind >= OPND_FAR)
+			return false;
+	return true;
+}
+
 static void translate_insn(struct insn *insn, const ZydisDecodedInstruction *z,
 			   const ZydisDecodedOperand *operands, bool is_64)
 {
@@ -179,115 +142,37 @@ static void translate_insn(struct insn *insn, const ZydisDecodedInstruction *z,
 	if (z->operand_count_visible > ARRAY_LEN(insn->op) ||
 	    z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
 		insn->exec = NULL;
+	insn->simple = is_simple(insn);
+	insn->ends = z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
 }
 
-/* Decodes what was gathered; false: there may be an instruction if more bytes follow. */
-static bool decode(struct cpu *cpu, struct insn *insn, enum decode_mode mode, const u8 *bytes,
-		   unsigned int n)
+enum decode_result decode_insn(struct insn *insn, enum decode_mode mode, const u8 *bytes,
+			       unsigned int n)
 {
+	static const struct {
+		ZydisMachineMode machine;
+		ZydisStackWidth stack;
+	} modes[] = {
+		[DECODE_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+		[DECODE_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+		[DECODE_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+	};
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction z;
+	ZydisDecoder decoder;
 	ZyanStatus status;
 
-	status = ZydisDecoderDecodeFull(&cpu->icache->decoder[mode], bytes, n, &z, operands);
+	ZydisDecoderInit(&decoder, modes[mode].machine, modes[mode].stack);
+	if (n > MAX_INSN)
+		n = MAX_INSN;
+	status = ZydisDecoderDecodeFull(&decoder, bytes, n, &z, operands);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA && n < MAX_INSN)
-		return false;
+		return DECODE_MORE;
 	if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
-		raise_gp(cpu);
+		return DECODE_TOO_LONG;
 	if (!ZYAN_SUCCESS(status))
-		raise_ud(cpu);
+		return DECODE_INVALID;
 	translate_insn(insn, &z, operands, mode == DECODE_64);
 	memcpy(insn->bytes, bytes, z.length);
-	return true;
-}
-
-static const struct insn *accept(struct cpu *cpu, const struct insn *insn)
-{
-	u64 next = cpu->rip + insn->len;
-
-	cpu->next_rip = in_64(cpu) ? next : (u32)next;
-	if (!in_64(cpu) && cpu->rip + insn->len - 1 > cpu->seg[SEG_CS].limit)
-		raise_gp(cpu);
-	return insn;
-}
-
-/*
- * Code may be changed by another processor meanwhile, so it's read by atomic accesses
- * like anything else: 16 bytes at any address, by the aligned words around them.
- */
-static void load_code(const u8 *host, u64 bytes[2])
-{
-	const u64 *word = (const u64 *)((uintptr_t)host & ~7ul);
-	unsigned int shift = 8 * ((uintptr_t)host & 7);
-	u64 w[3];
-
-	for (unsigned int i = 0; i < 3; i++)
-		w[i] = __atomic_load_n(&word[i], __ATOMIC_RELAXED);
-	bytes[0] = shift ? w[0] >> shift | w[1] << (64 - shift) : w[0];
-	bytes[1] = shift ? w[1] >> shift | w[2] << (64 - shift) : w[1];
-}
-
-static void copy_code(u8 *to, const u8 *host, unsigned int n)
-{
-	for (unsigned int i = 0; i < n; i++)
-		to[i] = __atomic_load_n(host + i, __ATOMIC_RELAXED);
-}
-
-/* An instruction that begins in one page and may end in the next. */
-static const struct insn *fetch_across(struct cpu *cpu, gva_t gva, const u8 *host,
-				       enum decode_mode mode, struct cached_insn *c)
-{
-	unsigned int here = SZ_4K - (gva & (SZ_4K - 1));
-	gva_t next = in_64(cpu) ? gva + here : (u32)(gva + here);
-	u8 bytes[MAX_INSN];
-
-	c->mode = 0;
-	here = here < MAX_INSN ? here : MAX_INSN;
-	copy_code(bytes, host, here);
-	if (!decode(cpu, &c->insn, mode, bytes, here)) {
-		if (in_64(cpu) && !canonical(cpu, next))
-			raise_gp(cpu);
-		copy_code(bytes + here, lin_host(cpu, next, ACCESS_EXEC), MAX_INSN - here);
-		decode(cpu, &c->insn, mode, bytes, MAX_INSN);
-	}
-	return accept(cpu, &c->insn);
-}
-
-const struct insn *fetch(struct cpu *cpu)
-{
-	enum decode_mode mode = cpu->code_bytes == 8   ? DECODE_64
-				: cpu->code_bytes == 4 ? DECODE_32
-						       : DECODE_16;
-	const struct cpu_segment *cs = &cpu->seg[SEG_CS];
-	struct cached_insn *c;
-	u64 bytes[2];
-	hpa_t hpa;
-	gva_t gva;
-	u8 *host;
-
-	if (mode == DECODE_64) {
-		gva = cpu->rip;
-		if (!canonical(cpu, gva))
-			raise_gp(cpu);
-	} else {
-		if (cpu->rip > cs->limit)
-			raise_gp(cpu);
-		gva = (u32)(cs->base + cpu->rip);
-	}
-	host = code_host(cpu, gva, &hpa);
-	c = &cpu->icache->entry[hpa % CACHE_SIZE];
-	if ((gva & (SZ_4K - 1)) > SZ_4K - 24)
-		return fetch_across(cpu, gva, host, mode, c);
-	load_code(host, bytes);
-	if (c->mode == mode + 1 && c->hpa == hpa && !((bytes[0] ^ c->bytes[0]) & c->mask[0]) &&
-	    !((bytes[1] ^ c->bytes[1]) & c->mask[1]))
-		return accept(cpu, &c->insn);
-	c->mode = 0;
-	decode(cpu, &c->insn, mode, (const u8 *)bytes, MAX_INSN);
-	c->hpa = hpa;
-	memcpy(c->bytes, bytes, sizeof(bytes));
-	memset(c->mask, 0, sizeof(c->mask));
-	memset(c->mask, 0xff, c->insn.len);
-	c->mode = mode + 1;
-	return accept(cpu, &c->insn);
+	return DECODE_OK;
 }

@@ -54,9 +54,11 @@ struct insn {
 	u8 asize; /* address size in bytes */
 	u8 rep;	  /* enum rep_kind; REP_E is also plain REP */
 	bool lock;
-	bool plain; /* changes no general register before all that can fail */
-	bool far;   /* JMP, CALL and RET that load CS */
-	u8 seg;	    /* of the first implicit memory operand: DS, or what a prefix says */
+	bool plain;  /* changes no general register before all that can fail */
+	bool simple; /* plain, and changes nothing that the CPU looks at between instructions */
+	bool ends;   /* the one after it may not be the next one */
+	bool far;    /* JMP, CALL and RET that load CS */
+	u8 seg;	     /* of the first implicit memory operand: DS, or what a prefix says */
 	u8 nr_ops;
 	u16 mnemonic; /* ZydisMnemonic */
 	struct operand op[4];
@@ -99,10 +101,24 @@ bool combine_events(const struct cpu_event *first, struct cpu_event *second);
 
 /* --- decoding (decode.c) -------------------------------------------------- */
 
-struct insn_cache *insn_cache_new(void);
-void insn_cache_free(struct insn_cache *cache);
-/* The instruction at cpu->rip. Sets cpu->next_rip. */
-const struct insn *fetch(struct cpu *cpu);
+#define MAX_INSN 15 /* bytes */
+
+enum decode_mode {
+	DECODE_16,
+	DECODE_32,
+	DECODE_64
+};
+
+enum decode_result {
+	DECODE_OK,
+	DECODE_MORE, /* there may be an instruction if more bytes follow */
+	DECODE_TOO_LONG,
+	DECODE_INVALID
+};
+
+/* The instruction that begins at @bytes, of which there are @n. */
+enum decode_result decode_insn(struct insn *insn, enum decode_mode mode, const u8 *bytes,
+			       unsigned int n);
 /* Name of the instruction, a static string. */
 const char *insn_name(const struct insn *insn);
 
@@ -113,6 +129,33 @@ struct insn_desc {
 };
 /* By mnemonic; exec is NULL for what is not implemented. (table.c) */
 struct insn_desc insn_lookup(u16 mnemonic);
+
+/* --- blocks (block.c) ------------------------------------------------------ */
+
+#define BLOCK_WORDS 10 /* of 8 bytes: what a block's code may span */
+#define BLOCK_INSNS 24
+
+/*
+ * Instructions that follow one another in a page: simple ones, the last of which may
+ * be a branch; or a single one of the others.
+ */
+struct block {
+	const u8 *host; /* where the code is; NULL: none */
+	struct insn *insn;
+	u8 mode; /* enum decode_mode */
+	u8 nr, nr_words;
+	u8 len;		       /* bytes */
+	u64 word[BLOCK_WORDS]; /* the code, from the aligned word on that it begins in */
+	u64 mask[BLOCK_WORDS]; /* which bits of these it is */
+};
+
+struct insn_cache *insn_cache_new(void);
+void insn_cache_free(struct insn_cache *cache);
+/*
+ * The block at cpu->rip, as memory has it now, of which at least one instruction lies
+ * in the limit of CS. It's valid until the next call.
+ */
+const struct block *fetch(struct cpu *cpu);
 
 /* --- memory (mem.c) -------------------------------------------------------- */
 
@@ -157,10 +200,14 @@ void lin_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value);
 /* As the processor itself does for descriptor tables and the TSS: as supervisor. */
 u64 sys_read(struct cpu *cpu, gva_t gva, unsigned int size);
 void sys_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value);
-/* Host pointer to the code at @gva, and its physical address. */
-u8 *code_host(struct cpu *cpu, gva_t gva, hpa_t *hpa);
 /* Host pointer to the byte at @gva after a translation for @kind. */
 u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind);
+/* Whether a store of up to 8 bytes at @host changes the block that is being executed. */
+static inline bool hits_code(const struct cpu *cpu, const u8 *host)
+{
+	return (uintptr_t)host + 7 - (uintptr_t)cpu->code < cpu->code_len + 7;
+}
+
 /* Carries out the stores that wait. */
 void commit_stores(struct cpu *cpu);
 /* Misaligned locked operations take turns. */

@@ -56,8 +56,13 @@ static void store_host(u8 *p, unsigned int size, u64 value)
 
 void commit_stores(struct cpu *cpu)
 {
-	for (unsigned int i = 0; i < cpu->nr_stores; i++)
-		store_host(cpu->store[i].host, cpu->store[i].size, cpu->store[i].value);
+	for (unsigned int i = 0; i < cpu->nr_stores; i++) {
+		const struct cpu_store *s = &cpu->store[i];
+
+		store_host(s->host, s->size, s->value);
+		if (hits_code(cpu, s->host))
+			cpu->stale = true;
+	}
 	cpu->nr_stores = 0;
 }
 
@@ -111,7 +116,7 @@ void fail_access(struct cpu *cpu, const struct translation *t, gva_t gva, enum a
 	}
 }
 
-static inline u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa_t *hpa)
+u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
 {
 	struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
 	u64 offset = gva & (SZ_4K - 1), context, generation = tlb_generation(cpu->tlb);
@@ -124,9 +129,9 @@ static inline u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa
 	if (__builtin_expect(p->page == gva / SZ_4K && p->generation == generation &&
 				     p->context == context,
 			     1)) {
-		*hpa = p->hpa + offset;
 		return p->host + offset;
 	}
+	cpu->stale = true; /* the TLB may be about to drop something */
 	cpu->mmu.ac = cpu->rflags & FLAG_AC;
 	t = translate(cpu->tlb, cpu->phys, &cpu->mmu, cpu->nested, gva, kind);
 	if (t.outcome != WALK_OK)
@@ -136,27 +141,13 @@ static inline u8 *host_of(struct cpu *cpu, gva_t gva, enum access_kind kind, hpa
 		t.outcome = WALK_BUS;
 		fail_access(cpu, &t, gva, kind);
 	}
-	*hpa = t.hpa;
 	*p = (struct cpu_page){
 		.page = gva / SZ_4K,
 		.generation = tlb_generation(cpu->tlb),
 		.context = context,
-		.hpa = t.hpa - offset,
 		.host = frame,
 	};
 	return frame + offset;
-}
-
-u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
-{
-	hpa_t hpa;
-
-	return host_of(cpu, gva, kind, &hpa);
-}
-
-u8 *code_host(struct cpu *cpu, gva_t gva, hpa_t *hpa)
-{
-	return host_of(cpu, gva, ACCESS_EXEC, hpa);
 }
 
 bool cpu_claim_page(struct cpu *cpu, gva_t gva)

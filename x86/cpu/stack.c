@@ -204,8 +204,9 @@ EXEC(ret)
 		far_return(cpu, insn);
 		return;
 	}
-	rip = pop(cpu, insn->size);
+	rip = mem_read(cpu, SEG_SS, gpr_read(cpu, GPR_RSP, stack_bytes(cpu)), insn->size);
 	jump(cpu, insn, rip);
+	move_sp(cpu, insn->size);
 	if (insn->nr_ops)
 		move_sp(cpu, insn->op[0].imm & 0xffff);
 }

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Blocks: decoded code, remembered. A block is found by the host address of its code
+ * and used only if the bytes there are still those that were decoded. So other
+ * processors and a hypervisor may change code at will: it's noticed when a block is
+ * entered, which is sooner than the manuals promise (SDM vol. 3 9.1.3). For what the
+ * block itself changes, see hits_code().
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "x86/cpu/exec.h"
+
+#define NR_BLOCKS 2048
+#define NR_INSNS  8192
+
+struct insn_cache {
+	struct block block[NR_BLOCKS];
+	struct insn insn[NR_INSNS]; /* the blocks' */
+	unsigned int used;
+	struct block lone; /* an instruction that crosses into another page; not kept */
+	struct insn lone_insn;
+};
+
+struct insn_cache *insn_cache_new(void)
+{
+	return calloc(1, sizeof(struct insn_cache));
+}
+
+void insn_cache_free(struct insn_cache *cache)
+{
+	free(cache);
+}
+
+/* Whether memory still has what @b was decoded from. By atomic accesses: others may write it. */
+static inline bool unchanged(const struct block *b)
+{
+	const u64 *code = (const u64 *)((uintptr_t)b->host & ~7ul);
+	u64 changed = 0;
+
+	for (unsigned int i = 0; i < b->nr_words; i++)
+		changed |= (__atomic_load_n(&code[i], __ATOMIC_RELAXED) ^ b->word[i]) & b->mask[i];
+	return !changed;
+}
+
+static struct block *slot(struct insn_cache *cache, const u8 *host)
+{
+	uintptr_t at = (uintptr_t)host;
+
+	return &cache->block[(at ^ at >> 12) % NR_BLOCKS];
+}
+
+/* Room for the instructions of a block; when there is none left, all blocks go. */
+static struct insn *new_insns(struct insn_cache *cache)
+{
+	if (cache->used + BLOCK_INSNS > NR_INSNS) {
+		for (unsigned int i = 0; i < NR_BLOCKS; i++)
+			cache->block[i].host = NULL;
+		cache->used = 0;
+	}
+	return &cache->insn[cache->used];
+}
+
+static void raise_undecodable(struct cpu *cpu, enum decode_result why)
+{
+	if (why == DECODE_TOO_LONG)
+		raise_gp(cpu);
+	raise_ud(cpu);
+}
+
+/* An instruction that begins in one page, with the @n bytes at @first, and ends in the next. */
+static const struct block *fetch_across(struct cpu *cpu, gva_t next, const u8 *first,
+					unsigned int n, enum decode_mode mode)
+{
+	struct insn_cache *cache = cpu->icache;
+	enum decode_result result;
+	u8 bytes[MAX_INSN];
+	const u8 *host;
+
+	if (in_64(cpu) ? !canonical(cpu, next) : next >> 32) {
+		if (in_64(cpu))
+			raise_gp(cpu);
+		next = (u32)next;
+	}
+	memcpy(bytes, first, n);
+	host = lin_host(cpu, next, ACCESS_EXEC);
+	for (unsigned int i = n; i < MAX_INSN; i++)
+		bytes[i] = __atomic_load_n(host + i - n, __ATOMIC_RELAXED);
+	result = decode_insn(&cache->lone_insn, mode, bytes, MAX_INSN);
+	if (result != DECODE_OK)
+		raise_undecodable(cpu, result);
+	cache->lone_insn.simple = false;
+	cache->lone.insn = &cache->lone_insn;
+	cache->lone.nr = 1;
+	cache->lone.len = cache->lone_insn.len;
+	return &cache->lone;
+}
+
+/* Decodes what is at @host, which is at @gva. */
+static const struct block *build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
+{
+	struct block *b = slot(cpu->icache, host);
+	struct insn *insn = new_insns(cpu->icache);
+	const u64 *code = (const u64 *)((uintptr_t)host & ~7ul);
+	unsigned int start = (uintptr_t)host & 7, at = start, size, nr = 0;
+	unsigned int left = (SZ_4K - (gva & (SZ_4K - 1)) + start) / 8;
+	enum decode_result result = DECODE_OK;
+	u64 word[BLOCK_WORDS] = {0};
+	const u8 *bytes = (const u8 *)word;
+
+	size = 8 * (left < BLOCK_WORDS ? left : BLOCK_WORDS);
+	for (unsigned int i = 0; i < size / 8; i++)
+		word[i] = __atomic_load_n(&code[i], __ATOMIC_RELAXED);
+	while (nr < BLOCK_INSNS && at < size) {
+		result = decode_insn(&insn[nr], mode, bytes + at, size - at);
+		if (result != DECODE_OK || (nr && !insn[nr].simple))
+			break;
+		at += insn[nr].len;
+		nr++;
+		if (!insn[0].simple || insn[nr - 1].ends)
+			break;
+	}
+	if (!nr && result == DECODE_MORE)
+		return fetch_across(cpu, gva + size - start, bytes + start, size - start, mode);
+	if (!nr)
+		raise_undecodable(cpu, result);
+	cpu->icache->used += nr;
+	b->host = host;
+	b->insn = insn;
+	b->mode = mode;
+	b->nr = nr;
+	b->len = at - start;
+	b->nr_words = (at + 7) / 8;
+	memcpy(b->word, word, sizeof(word));
+	memset(b->mask, 0, sizeof(b->mask));
+	memset((u8 *)b->mask + start, 0xff, b->len);
+	return b;
+}
+
+const struct block *fetch(struct cpu *cpu)
+{
+	enum decode_mode mode = cpu->code_bytes == 8   ? DECODE_64
+				: cpu->code_bytes == 4 ? DECODE_32
+						       : DECODE_16;
+	const struct cpu_segment *cs = &cpu->seg[SEG_CS];
+	const struct block *b;
+	const u8 *host;
+	gva_t gva;
+
+	if (mode == DECODE_64) {
+		gva = cpu->rip;
+		if (!canonical(cpu, gva))
+			raise_gp(cpu);
+	} else {
+		if (cpu->rip > cs->limit)
+			raise_gp(cpu);
+		gva = (u32)(cs->base + cpu->rip);
+	}
+	host = lin_host(cpu, gva, ACCESS_EXEC);
+	b = slot(cpu->icache, host);
+	if (b->host != host || b->mode != mode || !unchanged(b))
+		b = build(cpu, host, gva, mode);
+	if (mode != DECODE_64 && cpu->rip + b->insn[0].len - 1 > cs->limit)
+		raise_gp(cpu);
+	return b;
+}

@@ -8,6 +8,7 @@
 #   make lint       shellcheck, clang-format, floors
 #   make asan ubsan tsan   the in-tree engine under a sanitizer, each in a build of its own
 #   make coverage   which lines of x86/mmu the suite reaches on the in-tree engine
+#   make mutants    the suite against deliberate defects, in a build of its own
 #   make bench      the benchmarks in bench/
 #   make clean
 #
@@ -35,6 +36,11 @@ LIBS	:= -lelf -lz -lpthread
 # The guest is left alone, and so is the lab's static init.
 SANITIZE ?=
 COVERAGE ?=
+# Deliberate defects, one of them to be chosen when it runs: x86/arch/mutants.h.
+MUTANTS	?=
+ifneq ($(MUTANTS),)
+HOSTCF	+= -DMMUSCOPE_MUTANTS
+endif
 ifneq ($(SANITIZE),)
 HOSTCF	+= -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -O1
 endif
@@ -138,6 +144,9 @@ $(BUILD)/obj/tools/mmurun/options.o: tools/run_tests.help
 $(BUILD)/tools/mmusuite: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmusuite/*.c)) $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
+$(BUILD)/tools/mutants: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mutants/*.c)) $(ALL_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 # the lab's first process: static, so that it runs before any library is there
 $(BUILD)/tools/init: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/init/*.c))
 	@mkdir -p $(@D)
@@ -155,6 +164,10 @@ asan ubsan tsan:
 
 coverage:
 	./tools/coverage.sh $(FLAGS)
+
+mutants:
+	$(MAKE) -s BUILD=$(BUILD)/mutants MUTANTS=1 suite $(BUILD)/mutants/tools/mutants
+	$(BUILD)/mutants/tools/mutants --build $(BUILD)/mutants $(FLAGS)
 
 # each file in bench/ but bench.c is a program; they run one after the other
 benches	:= $(patsubst %.c,$(BUILD)/%,$(filter-out bench/bench.c,$(wildcard bench/*.c)))
@@ -176,6 +189,6 @@ lint:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all suite check lint asan ubsan tsan coverage bench clean
+.PHONY: all suite check lint asan ubsan tsan coverage mutants bench clean
 .SECONDARY:
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

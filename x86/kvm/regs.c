@@ -195,15 +195,18 @@ void guest_flush_pcid(struct vcpu *v, u16 pcid)
 	}
 	if (pcid == current) {
 		/* When the root is loaded, which comes first. */
-		__atomic_fetch_or(&v->kvm.requests, KVM_REQ_MMU_SYNC, __ATOMIC_RELAXED);
-		hw_flush_current(&v->kvm);
+		if (!MUTANT(cr3_load_skips_sync))
+			__atomic_fetch_or(&v->kvm.requests, KVM_REQ_MMU_SYNC, __ATOMIC_RELAXED);
+		if (!MUTANT(cr3_load_skips_flush))
+			hw_flush_current(&v->kvm);
 	}
 	if (!(guest_cr4(v) & CR4_PCIDE))
 		return;
 	/* A root that is found again with bit 63 set must not have what was to be forgotten. */
 	for (unsigned int i = 0; i < KVM_PREV_ROOTS; i++)
 		if (mmu->prev_roots[i].hpa != INVALID_PAGE &&
-		    (mmu->prev_roots[i].pgd & CR3_PCID_MASK) == pcid) {
+		    (mmu->prev_roots[i].pgd & CR3_PCID_MASK) == pcid &&
+		    !MUTANT(pcid_flush_keeps_prev_root)) {
 			kvm_mmu_sync_prev_roots(&v->kvm);
 			hw_flush_current(&v->kvm);
 			return;
@@ -216,8 +219,10 @@ void guest_flush_pcid(struct vcpu *v, u16 pcid)
 void guest_flush_all(struct vcpu *v)
 {
 	if (!vm_tdp(v->vm)) {
-		kvm_mmu_sync_roots(&v->kvm);
-		kvm_mmu_sync_prev_roots(&v->kvm);
+		if (!MUTANT(full_flush_skips_root))
+			kvm_mmu_sync_roots(&v->kvm);
+		if (!MUTANT(full_flush_skips_prev_roots))
+			kvm_mmu_sync_prev_roots(&v->kvm);
 	}
 	hw_flush_current(&v->kvm);
 }

@@ -167,7 +167,7 @@ struct kvm_memory_slot *prefetch_frame(struct kvm_vcpu *vcpu, gfn_t gfn, bool wr
 
 	if (!slot || (slot->flags & (KVM_MEMSLOT_INVALID | SLOT_READONLY)))
 		return NULL;
-	if (write && slot_logs_dirty(slot))
+	if (write && slot_logs_dirty(slot) && !MUTANT(prefetch_logs))
 		return NULL;
 	/* The new SPTE's reverse mapping may need a descriptor, which can't be had here. */
 	if (!vcpu->pte_list_desc_cache.nobjs)

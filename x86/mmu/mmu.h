@@ -12,6 +12,7 @@
 #ifndef X86_MMU_MMU_H
 #define X86_MMU_MMU_H
 
+#include "x86/arch/mutants.h"
 #include "x86/arch/paging.h"
 #include "x86/arch/regs.h"
 #include "x86/arch/svm.h"

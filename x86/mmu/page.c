@@ -245,7 +245,8 @@ static struct kvm_mmu_page *find_shadow_page(struct kvm *kvm, struct kvm_vcpu *v
 			continue;
 		}
 		if (!role.direct) {
-			if (sp->unsync && !mmu_sync_page_if_needed(vcpu, sp, &invalid))
+			if (sp->unsync && !MUTANT(reuse_skips_sync) &&
+			    !mmu_sync_page_if_needed(vcpu, sp, &invalid))
 				break;
 			__atomic_store_n(&sp->write_flooding_count, 0, __ATOMIC_RELAXED);
 		}
@@ -295,9 +296,11 @@ union kvm_mmu_page_role kvm_mmu_child_role(u64 *sptep, bool direct, unsigned int
 	union kvm_mmu_page_role role = sptep_to_sp(sptep)->role;
 
 	role.level--;
-	role.access = access;
+	role.access = MUTANT(role_without_access) ? ACC_ALL : access;
 	role.direct = direct;
 	role.passthrough = 0;
+	if (MUTANT(direct_page_without_access) && direct)
+		role.access = ACC_ALL;
 	/*
 	 * A 4-byte table has 1024 entries: a directory is shadowed by four pages, one for each GiB,
 	 * told apart by the root's quadrant; a table by two. The 4 MiB entry of the guest is two of
@@ -305,7 +308,7 @@ union kvm_mmu_page_role kvm_mmu_child_role(u64 *sptep, bool direct, unsigned int
 	 */
 	if (role.has_4_byte_gpte) {
 		MMU_BUG_ON(role.level != PG_LEVEL_4K);
-		role.quadrant = spte_index(sptep) & 1;
+		role.quadrant = spte_index(sptep) & !MUTANT(role_without_quadrant);
 	}
 	return role;
 }

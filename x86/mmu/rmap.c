@@ -290,7 +290,7 @@ bool link_shadow_page_from(struct kvm *kvm, struct kvm_mmu_memory_cache *cache, 
 		drop_large_spte(kvm, sptep, flush);
 	}
 	mmu_spte_set(sptep, make_nonleaf_spte(kvm, sp->spt, sp->role.ad_disabled));
-	if (sp->unsync || sp->unsync_children)
+	if ((sp->unsync || sp->unsync_children) && !MUTANT(link_forgets_unsync))
 		mark_unsync(sptep);
 	return true;
 }

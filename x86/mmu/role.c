@@ -50,7 +50,7 @@ union kvm_cpu_role kvm_calc_cpu_role(const struct kvm_paging_regs *regs)
 	} else {
 		role.base.level = 2;
 		role.base.has_4_byte_gpte = 1;
-		role.base.no_pse = !role.cr4_pse;
+		role.base.no_pse = !role.cr4_pse && !MUTANT(role_without_pse);
 	}
 	return role;
 }
@@ -102,7 +102,7 @@ static union kvm_mmu_page_role calc_tdp_root_role(const struct kvm_vcpu *vcpu)
 	role.efer_nx = 1;
 	role.cr0_wp = 1;
 	role.ad_disabled = !spte_format(vcpu->kvm)->ad;
-	role.smm = vcpu->regs.smm;
+	role.smm = vcpu->regs.smm && !MUTANT(role_without_smm);
 	role.guest_mode = vcpu->regs.guest_mode;
 	return role;
 }
@@ -115,6 +115,10 @@ static union kvm_mmu_page_role calc_shadow_root_role(const struct kvm_vcpu *vcpu
 
 	if (role.level < 3)
 		role.level = 3;
+	role.cr0_wp &= !MUTANT(role_without_wp);
+	role.efer_nx |= MUTANT(role_without_nx);
+	role.smep_andnot_wp &= !MUTANT(role_without_smep);
+	role.smap_andnot_wp &= !MUTANT(role_without_smap);
 	role.ad_disabled = !spte_format(vcpu->kvm)->ad;
 	return role;
 }
@@ -197,8 +201,9 @@ static void update_pkru_mask(struct kvm_mmu *mmu)
 		return;
 	/* Keys are about data in user pages: bit 0 forbids all access, bit 1 writes. */
 	for (i = 0; i < ARRAY_LEN(codes); i++) {
-		bool heeds_wd =
-			(codes[i] & PFERR_W) && ((codes[i] & PFERR_U) || mmu->cpu_role.base.cr0_wp);
+		bool heeds_wd = (codes[i] & PFERR_W) &&
+				((codes[i] & PFERR_U) || mmu->cpu_role.base.cr0_wp ||
+				 MUTANT(pkey_write_ignores_wp));
 
 		mmu->pkru_mask |= (heeds_wd ? 3u : 1u) << pkru_index(codes[i], ACC_USER);
 	}
@@ -216,7 +221,8 @@ u64 permission_fault(struct kvm_vcpu *vcpu, struct kvm_mmu *mmu, unsigned int pt
 			fault = PFERR_P | PFERR_PK;
 	}
 	/* AC lets the supervisor's explicit accesses pass SMAP, not the processor's own. */
-	if ((vcpu->regs.rflags & RFLAGS_AC) && !(error_code & PFERR_IMPLICIT))
+	if ((vcpu->regs.rflags & RFLAGS_AC) &&
+	    (!(error_code & PFERR_IMPLICIT) || MUTANT(ac_on_implicit_access)))
 		code |= PFERR_RSVD;
 	if (mmu->permissions[code >> 1] & (1u << pte_access))
 		fault |= PFERR_P;
@@ -247,7 +253,8 @@ static void rsvd_pae(struct rsvd_bits *r, const union kvm_cpu_role role)
 
 static void rsvd_long(struct rsvd_bits *r, const union kvm_cpu_role role)
 {
-	u64 high = bits(51, role.maxphyaddr) | (role.base.efer_nx ? 0 : PTE_NX);
+	u64 high = bits(51, role.maxphyaddr + MUTANT(maxphyaddr_off_by_one)) |
+		   (role.base.efer_nx || MUTANT(nx_not_reserved) ? 0 : PTE_NX);
 	int level;
 
 	r->mask[0][1] = r->mask[1][1] = high;

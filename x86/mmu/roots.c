@@ -372,7 +372,7 @@ void kvm_mmu_new_pgd(struct kvm_vcpu *vcpu, gpa_t new_pgd, bool flush)
 	/* The processor's own tags tell guests' address spaces apart; shadow tables have none. */
 	if (flush || vcpu->kvm->params.flush_on_reuse || (mmu->root.hpa != old && !tdp))
 		hw_flush_current(vcpu);
-	if (flush || vcpu->kvm->params.flush_on_reuse)
+	if ((flush && !MUTANT(cr3_load_skips_sync)) || vcpu->kvm->params.flush_on_reuse)
 		__atomic_fetch_or(&vcpu->requests, KVM_REQ_MMU_SYNC, __ATOMIC_ACQ_REL);
 	if (!mmu->root_role.direct)
 		__atomic_store_n(&root_to_sp(mmu->root.hpa)->write_flooding_count, 0,

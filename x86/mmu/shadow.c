@@ -112,8 +112,9 @@ void kvm_mmu_invlpg(struct kvm_vcpu *vcpu, gva_t gva)
 	 * Global translations go whatever their PCID: all roots that may be used without being
 	 * synchronised.
 	 */
-	sync_gva(vcpu, mmu->root.hpa, gva);
-	for (i = 0; i < KVM_PREV_ROOTS; i++)
+	if (!MUTANT(invlpg_keeps_unsync))
+		sync_gva(vcpu, mmu->root.hpa, gva);
+	for (i = 0; i < KVM_PREV_ROOTS && !MUTANT(invlpg_skips_prev_roots); i++)
 		sync_gva(vcpu, mmu->prev_roots[i].hpa, gva);
 }
 
@@ -140,7 +141,7 @@ void kvm_mmu_invpcid_gva(struct kvm_vcpu *vcpu, gva_t gva, u16 pcid)
 		    pcid != pgd_pcid(vcpu, mmu->prev_roots[i].pgd))
 			continue;
 		flush = true;
-		if (follow)
+		if (follow && !MUTANT(invpcid_skips_prev_roots))
 			sync_gva(vcpu, mmu->prev_roots[i].hpa, gva);
 	}
 	if (flush)
@@ -222,16 +223,18 @@ static int fetch(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, const stru
 		struct kvm_mmu_page *sp;
 
 		clear_sp_write_flooding_count(w.sptep);
-		sp = shadow_child(vcpu, w.sptep, table, false, gw->pt_access[w.level - 1]);
+		sp = shadow_child(vcpu, w.sptep, table, false,
+				  MUTANT(inherited_rights_of_leaf) ? gw->pte_access
+								   : gw->pt_access[w.level - 1]);
 		/*
 		 * An entry that becomes present needs no flush by the guest: once linked, what is
 		 * below is used at once. Last-level tables have been synchronised by the look-up.
 		 */
-		if (sp && sp->unsync_children)
+		if (sp && sp->unsync_children && !MUTANT(link_skips_child_sync))
 			mmu_sync_children(vcpu, sp);
 		/* The table is protected now: is the entry in it what the walk has seen? */
 		hw_yield_point(kvm, "table shadowed");
-		if (gpte_changed(vcpu, gw, w.level - 1))
+		if (!MUTANT(gpte_not_read_again) && gpte_changed(vcpu, gw, w.level - 1))
 			return RET_PF_RETRY;
 		if (sp)
 			link_shadow_page(vcpu, w.sptep, sp);
@@ -260,8 +263,9 @@ static void adjust_for_cr0_wp(const struct kvm_mmu *mmu, const struct kvm_page_f
 	    mmu->cpu_role.base.cr0_wp)
 		return;
 	gw->pte_access |= ACC_WRITE;
-	gw->pte_access &= ~ACC_USER;
-	if (mmu->cpu_role.cr4_smep)
+	if (!MUTANT(user_kept_without_wp))
+		gw->pte_access &= ~ACC_USER;
+	if (mmu->cpu_role.cr4_smep && !MUTANT(smep_lost_without_wp))
 		gw->pte_access &= ~ACC_EXEC;
 }
 

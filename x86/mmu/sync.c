@@ -29,7 +29,7 @@ void mark_unsync(u64 *sptep)
 		return;
 	sp->unsync_child_bitmap[index / 64] |= BIT(index % 64);
 	__atomic_store_n(&sp->unsync_children, sp->unsync_children + 1, __ATOMIC_RELEASE);
-	if (sp->unsync_children == 1)
+	if (sp->unsync_children == 1 && !MUTANT(unsync_marks_one_level))
 		kvm_mmu_mark_parents_unsync(sp);
 }
 
@@ -38,7 +38,12 @@ void kvm_mmu_mark_parents_unsync(struct kvm_mmu_page *sp)
 	struct rmap_iterator iter;
 	u64 *sptep;
 
-	for_each_rmap_spte(&sp->parent_ptes, &iter, sptep) mark_unsync(sptep);
+	for_each_rmap_spte(&sp->parent_ptes, &iter, sptep)
+	{
+		mark_unsync(sptep);
+		if (MUTANT(unsync_marks_one_parent))
+			break;
+	}
 }
 
 void clear_unsync_child_bit(struct kvm_mmu_page *sp, int index)
@@ -88,7 +93,7 @@ int mmu_try_to_unsync_pages(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			return -EPERM_;
 		if (sp_unsync(sp))
 			continue;
-		if (prefetch)
+		if (prefetch && !MUTANT(prefetch_unsyncs))
 			return -EEXIST_;
 		marking = true;
 	}
@@ -158,6 +163,8 @@ static int collect_below(struct kvm_mmu_page *sp, struct kvm_mmu_pages *pages)
 			struct kvm_mmu_page *child;
 
 			ret = 0;
+			if (MUTANT(sync_skips_last_index) && index == SPTE_ENT_PER_PAGE - 1)
+				spte = 0;
 			if (is_shadow_present_pte(spte) && !is_large_pte(spte)) {
 				child = spte_to_child_sp(spte);
 				if (child->unsync_children) {
@@ -250,7 +257,7 @@ static void path_clear(struct mmu_page_path *path)
 
 	for (level = 2; path->parent[level]; level++) {
 		clear_unsync_child_bit(path->parent[level], path->index[level]);
-		if (path->parent[level]->unsync_children)
+		if (path->parent[level]->unsync_children && !MUTANT(path_cleared_whole))
 			break;
 	}
 }
@@ -315,13 +322,15 @@ bool sync_read_gpte(struct kvm_vcpu *vcpu, const struct kvm_mmu_page *sp, int in
 bool sync_gpte_valid(const struct kvm_vcpu *vcpu, u64 gpte)
 {
 	/* A is set by an access, which has to come first. */
-	return is_present_gpte(vcpu->mmu, gpte) && gpte_accessed(vcpu->mmu, gpte) &&
-	       !is_rsvd_gpte(vcpu->mmu, gpte, PG_LEVEL_4K);
+	return is_present_gpte(vcpu->mmu, gpte) &&
+	       (gpte_accessed(vcpu->mmu, gpte) || MUTANT(prefetch_ignores_accessed)) &&
+	       (!is_rsvd_gpte(vcpu->mmu, gpte, PG_LEVEL_4K) || MUTANT(prefetch_ignores_reserved));
 }
 
 unsigned int sync_gpte_access(const struct kvm_vcpu *vcpu, const struct kvm_mmu_page *sp, u64 gpte)
 {
-	unsigned int access = sp->role.access & gpte_access(vcpu->mmu, gpte);
+	unsigned int access = (MUTANT(prefetch_ignores_parents) ? ACC_ALL : sp->role.access) &
+			      gpte_access(vcpu->mmu, gpte);
 
 	protect_clean_gpte(vcpu->mmu, &access, gpte);
 	return access;
@@ -357,7 +366,7 @@ int sync_spte(struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp, int index)
 
 	if (is_mmio_spte(kvm, spte)) {
 		/* It must not look newer than it is where there is memory by now. */
-		if (gfn != get_mmio_spte_gfn(kvm, spte) || slot)
+		if (gfn != get_mmio_spte_gfn(kvm, spte) || (slot && !MUTANT(sync_renews_mmio)))
 			return sync_drop(vcpu->kvm, sptep, spte);
 		mark_mmio_spte(vcpu, sptep, gfn, access);
 		return 0;
@@ -365,11 +374,13 @@ int sync_spte(struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp, int index)
 	if (!is_shadow_present_pte(spte))
 		return sync_drop(vcpu->kvm, sptep, spte);
 	/* EPT's entry without a right would be one that isn't present. */
+	if (MUTANT(sync_keeps_gfn))
+		gfn = kvm_mmu_page_get_gfn(sp, index);
 	if (gfn != kvm_mmu_page_get_gfn(sp, index) || !slot ||
 	    (slot->flags & KVM_MEMSLOT_INVALID) || (!access && spte_format(kvm)->ept))
 		return sync_drop(vcpu->kvm, sptep, spte);
 	/* A and D of the guest's entry are set, as far as the SPTE relies on it. */
-	if (access == kvm_mmu_page_get_access(sp, index))
+	if (access == kvm_mmu_page_get_access(sp, index) || MUTANT(sync_keeps_rights))
 		return 0;
 
 	kvm_mmu_page_set_translation(sp, index, gfn, access);
@@ -425,7 +436,7 @@ static bool protect_gfn(struct kvm *kvm, gfn_t gfn)
 		struct kvm_memslots *slots = kvm_memslots(kvm, i);
 		struct kvm_memory_slot *slot = slots ? gfn_to_memslot(slots, gfn) : NULL;
 
-		if (slot)
+		if (slot && !MUTANT(sync_forgets_protection))
 			flush |= kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K);
 	}
 	return flush;
@@ -447,7 +458,7 @@ static void sync_children(struct kvm_vcpu *vcpu, struct kvm_mmu_page *parent, bo
 
 		/* All of them, and in all TLBs, before the first is read. */
 		for_each_unsync_sp(&pages, &path, sp, i) protected |= protect_gfn(kvm, sp->gfn);
-		if (protected) {
+		if (protected && !MUTANT(sync_protects_without_flush)) {
 			hw_yield_point(kvm, "unsync pages protected");
 			kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, true);
 			flush = false;
@@ -456,9 +467,12 @@ static void sync_children(struct kvm_vcpu *vcpu, struct kvm_mmu_page *parent, bo
 		{
 			trace_parents(kvm, &pages, &path, i);
 			kvm_unlink_unsync_page(kvm, sp);
-			flush |= sync_page(vcpu, sp, &invalid_list) > 0;
+			flush |= sync_page(vcpu, sp, &invalid_list) > 0 &&
+				 !MUTANT(sync_change_without_flush);
 			path_clear(&path);
 		}
+		if (MUTANT(sync_first_batch_only))
+			break;
 		if (can_yield && hw_lock_contended(kvm)) {
 			kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, flush);
 			flush = false;

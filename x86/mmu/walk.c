@@ -83,7 +83,8 @@ static bool maps_page(const struct kvm_mmu *mmu, u64 gpte, int level)
 		return true;
 	if (!(gpte & PTE_PS) || level > PG_LEVEL_1G)
 		return false;
-	return !mmu->cpu_role.base.has_4_byte_gpte || mmu->cpu_role.cr4_pse;
+	return !mmu->cpu_role.base.has_4_byte_gpte || mmu->cpu_role.cr4_pse ||
+	       MUTANT(pse_always_on);
 }
 
 gfn_t gpte_to_gfn(const struct kvm_mmu *mmu, u64 gpte, int level)
@@ -147,7 +148,8 @@ static enum step fault(struct walk *w, u64 error)
 	const union kvm_cpu_role role = w->mmu->cpu_role;
 
 	error |= w->access & (PFERR_W | PFERR_U);
-	if ((w->access & PFERR_F) && (role.base.efer_nx || role.cr4_smep || w->mmu->nested_ept))
+	if ((w->access & PFERR_F) &&
+	    (role.base.efer_nx || role.cr4_smep || w->mmu->nested_ept || MUTANT(fetch_bit_always)))
 		error |= PFERR_F;
 	__builtin_memset(e, 0, sizeof(*e));
 	e->vector = PF_VECTOR;
@@ -213,7 +215,8 @@ static enum step judge_entry(struct walk *w, u64 entry, int level)
 {
 	trace_mmu(w->vcpu->kvm, kvm_mmu_paging_element, entry, level);
 	w->ept_right &= entry;
-	if (!is_present_gpte(w->mmu, entry))
+	if (!is_present_gpte(w->mmu, entry) &&
+	    !(MUTANT(reserved_before_present) && is_rsvd_gpte(w->mmu, entry, level)))
 		return fault(w, 0);
 	if (is_rsvd_gpte(w->mmu, entry, level))
 		return fault(w, PFERR_P | PFERR_RSVD);
@@ -258,17 +261,17 @@ static enum step store_bits(struct walk *w, int level, u64 add)
 	int r;
 
 	/* A table in ROM works if its bits need no setting; where they do, they stay clear. */
-	if (!out->pte_writable[level])
+	if (!out->pte_writable[level] && !MUTANT(rom_tables_get_bits))
 		return STEP_OK;
 	if (add & accessed_bit(w->mmu))
 		trace_mmu(kvm, kvm_mmu_set_accessed_bit, out->pte_gpa[level]);
 	if (add & dirty_bit(w->mmu))
 		trace_mmu(kvm, kvm_mmu_set_dirty_bit, out->pte_gpa[level]);
 	r = hw_cmpxchg(kvm, out->pte_hva[level], &entry, entry | add, table_mode(w->mmu)->pte_size);
-	if (r != 0)
+	if (r != 0 && !MUTANT(walk_ignores_lost_exchange))
 		return r < 0 ? fault(w, 0) : STEP_AGAIN;
 	slot = kvm_vcpu_gfn_to_memslot(w->vcpu, gfn);
-	if (slot != NULL)
+	if (slot != NULL && !MUTANT(table_update_not_logged))
 		kvm_mark_page_dirty(kvm, w->vcpu, slot, gfn);
 	out->ptes[level] |= add;
 	return STEP_OK;
@@ -283,8 +286,11 @@ static enum step update_ad(struct walk *w)
 
 	if (!keeps_ad(w->mmu))
 		return STEP_OK;
-	for (level = out->max_level; level >= out->level; level--) {
-		want = level == out->level && (w->access & PFERR_W) ? a | d : a;
+	level = MUTANT(accessed_in_leaf_only) ? out->level : out->max_level;
+	for (; level >= out->level; level--) {
+		want = (level == out->level || MUTANT(dirty_above_leaf)) && (w->access & PFERR_W)
+			       ? a | d
+			       : a;
 		want &= ~out->ptes[level];
 		if (!want)
 			continue;
@@ -310,12 +316,15 @@ static enum step finish(struct walk *w)
 
 	if (mmu->cpu_role.efer_lma)
 		pkey = (leaf >> PTE_PKEY_SHIFT) & 15;
+	if (MUTANT(accessed_before_check))
+		update_ad(w);
 	error = permission_fault(w->vcpu, mmu, out->pte_access, pkey, w->access);
 	if (error)
 		return fault(w, error);
 
 	gpa = (gpte_to_gfn(mmu, leaf, out->level) << PAGE_SHIFT) |
-	      (w->addr & (level_size(m, out->level) - 1) & ~(SZ_4K - 1));
+	      (w->addr & (level_size(m, out->level) - 1) & ~(SZ_4K - 1) &
+	       ~(MUTANT(large_page_of_32_as_2m) ? SZ_2M : 0));
 	gpa = translate_table_gpa(w->vcpu, mmu, gpa, (w->access & (PFERR_W | PFERR_F)) | NPF_FINAL,
 				  &out->fault);
 	if (gpa == INVALID_GPA)
@@ -324,7 +333,7 @@ static enum step finish(struct walk *w)
 
 	step = update_ad(w);
 	/* Until a write sets D no SPTE may let one pass. */
-	if (step == STEP_OK)
+	if (step == STEP_OK && !MUTANT(clean_page_writable))
 		protect_clean_gpte(mmu, &out->pte_access, out->ptes[out->level]);
 	return step;
 }
@@ -350,6 +359,8 @@ static enum step walk_once(struct walk *w)
 		step = judge_entry(w, out->ptes[level], level);
 		if (step != STEP_OK)
 			break;
+		if (MUTANT(rights_of_leaf_alone))
+			access = ACC_ALL;
 		access &= gpte_access(w->mmu, out->ptes[level]);
 		out->pte_access = access;
 		if (maps_page(w->mmu, out->ptes[level], level))

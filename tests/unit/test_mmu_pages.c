@@ -63,6 +63,8 @@ static void fini(void)
 	kvm_mmu_destroy(vcpu);
 	kvm_mmu_uninit_vm(kvm);
 	kvm_mmu_slot_free(&slot);
+	/* the slots are ours, not the hypervisor's to free */
+	memset(kvm->memslots, 0, sizeof(kvm->memslots));
 	hw_vm_fini(vm);
 	free(slots);
 	free(vcpu);

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/test.h"
 
@@ -66,6 +67,8 @@ static void fini(void)
 	EXPECT_EQ(kvm->stat.nx_lpage_splits, 0);
 	kvm_mmu_uninit_vm(kvm);
 	kvm_mmu_slot_free(&slot);
+	/* the slots are ours, not the hypervisor's to free */
+	memset(kvm->memslots, 0, sizeof(kvm->memslots));
 	hw_vm_fini(vm);
 	free(slots);
 	free(vcpus);

@@ -9,13 +9,17 @@
 
 #include "x86/cpu/pscache.h"
 
+/*
+ * Neighbouring pages are looked up one after the other, so their buckets are neighbours
+ * as well: only what is above the 512 pages of a table is mixed.
+ */
 static u32 hash(const struct cached *k)
 {
-	u64 h = k->number * 0x9e3779b97f4a7c15ull;
+	u64 h = k->number >> 9;
 
 	h ^= k->space + ((u64)k->asid << 40) + ((u64)k->pcid << 16) + k->shift;
-	h *= 0xd6e8feb86659fd93ull;
-	return h >> 32;
+	h *= 0x9e3779b97f4a7c15ull;
+	return (h >> 32) ^ (k->number & 511);
 }
 
 static bool same_key(const struct cached *a, const struct cached *b)

@@ -132,7 +132,137 @@
 	  "mmu/roles.parents_rights_on_neighbours.la48",                                           \
 	  "a neighbour is mapped ahead with rights that an upper entry denies", "")                \
 	X(prefetch_logs, "prefetch", "npt=1,tdp_mmu=0", "shadow/prefetch.dirty_log.la48",          \
-	  "mapping ahead marks pages dirty that nobody wrote", "")
+	  "mapping ahead marks pages dirty that nobody wrote", "")                                 \
+	X(table_not_protected, "protect", "npt=0", "mmu/alias.table_and_data.la48",                \
+	  "a page that becomes a last-level table is not write-protected", "")                     \
+	X(table_protected_without_flush, "flush", "npt=0", "mmu/alias.table_and_data.la48",        \
+	  "a page that becomes a table stays writable through TLBs",                               \
+	  "2007: flush remote tlbs when reducing shadow pte permissions")                          \
+	X(table_below_huge_page, "huge", "npt=0", "shadow/large.covers_tables.la48.thp",           \
+	  "a huge page may cover a shadowed table and makes it writable", "")                      \
+	X(disallow_never_undone, "huge", "npt=0", "shadow/large.covers_tables.la48.thp",           \
+	  "where a table was there is never a huge page again", "")                                \
+	X(upper_table_not_protected, "protect", "npt=0", "mmu/alias.table_and_data.la48",          \
+	  "a page that becomes an upper table is not write-protected", "")                         \
+	X(protect_first_alias_only, "protect", "npt=0", "mmu/alias.writable_aliases.la48",         \
+	  "of several mappings of a page only the first is write-protected", "")                   \
+	X(last_alias_decides_flush, "protect", "npt=0", "mmu/alias.writable_aliases.la48",         \
+	  "whether protecting a page needs a flush is asked of its last mapping", "f81602958c11")  \
+	X(fast_write_to_table, "protect", "npt=1,tdp_mmu=0", "",                                   \
+	  "protecting a table lets a write fault without the lock undo it",                        \
+	  "2022: write protection of tables keeps the MMU-writable bit")                           \
+	X(protected_already_no_flush, "race", "npt=0", "",                                         \
+	  "protecting what somebody protected before, and has not flushed yet, needs no flush",    \
+	  "6dbf79e7164e")                                                                          \
+	X(track_one_space, "protect", "npt=0", "mmu/smm.tables.la48",                              \
+	  "a table shadowed in one address space is writable through the other",                   \
+	  "write tracking in only one address space")                                              \
+	X(table_write_keeps_entry, "write", "npt=0", "mmu/ad_bits.set_again.la57",                 \
+	  "an emulated write to a table leaves the shadow of the entry", "")                       \
+	X(pde_write_drops_half, "write", "npt=0", "mmu/invlpg.large_page.32",                      \
+	  "a write to a 32-bit directory drops one of the two halves that it maps",                \
+	  "fce0657ff9f1")                                                                          \
+	X(quadrant_of_write_ignored, "write", "npt=0", "shadow/quadrant.directory_entries",        \
+	  "a write to a 4-byte table drops the same entry of all its shadow pages",                \
+	  "fce0657ff9f1")                                                                          \
+	X(table_write_no_flush, "flush", "npt=0", "",                                              \
+	  "entries that an emulated write drops stay in TLBs", "")                                 \
+	X(flood_never_noticed, "write", "npt=0", "shadow/reuse.flooded.la48",                      \
+	  "a table that became data is emulated for ever", "")                                     \
+	X(misaligned_write_one_entry, "write", "npt=0",                                            \
+	  "shadow/write_protect.crossing_store.la48",                                              \
+	  "a write across two entries drops the first only", "")                                   \
+	X(crossing_write_first_page, "write", "npt=0", "mmu/table_stores.store_across.la48",       \
+	  "a write across two tables is followed in the first only", "")                           \
+	X(emulated_exchange_not_atomic, "race", "npt=0", "",                                       \
+	  "an emulated exchange in a table stores whatever is there by then", "0e0fee5c539b")      \
+	X(emulated_write_not_logged, "dirty", "npt=0", "mmu/dirty_log.upper_table.la48",           \
+	  "an emulated write to a table doesn't make its page dirty", "")                          \
+	X(emulated_exchange_not_logged, "dirty", "npt=0", "mmu/dirty_log.upper_table.la48",        \
+	  "nor does an emulated exchange", "")                                                     \
+	X(rmap_second_block_lost, "rmap", "npt=0", "mmu/alias.writable_aliases.la48",              \
+	  "of many mappings of a page those beyond the first block are not visited", "")           \
+	X(rmap_hole_filled_locally, "rmap", "npt=0", "",                                           \
+	  "taking a mapping off leaves a block in the middle that is not full", "")                \
+	X(rmap_walk_misses_last, "rmap", "npt=1,tdp_mmu=0", "mmu/dirty_log.exact.la48.small",      \
+	  "walks of a slot's reverse maps leave out the last page", "")                            \
+	X(rmap_recycled_without_flush, "rmap", "npt=0", "",                                        \
+	  "a page with too many mappings loses them without a flush", "53a27b39ff4d")              \
+	X(rmap_of_other_space, "rmap", "npt=1,tdp_mmu=0", "",                                      \
+	  "a mapping of the second address space is taken off the first one's reverse map", "")    \
+	X(rmap_small_pages_only, "notifier", "npt=1,tdp_mmu=0", "mmu/host_changes.dropped.thp",    \
+	  "unmapping leaves huge pages in place", "")                                              \
+	X(slot_delete_keeps_pages, "zap", "npt=1", "mmu/memslot.replace.la48",                     \
+	  "deleting a slot leaves its mappings in place", "4e103134b862")                          \
+	X(obsolete_root_stays_loaded, "zap", "npt=1", "mmu/memslot.replace.la48",                  \
+	  "vCPUs are not told to leave a root that has become invalid",                            \
+	  "2021: faults into invalid roots")                                                       \
+	X(fault_into_obsolete_root, "race", "npt=1", "",                                           \
+	  "a fault fills a root that became invalid since the fault began", "a955cad84cda")        \
+	X(commit_without_flush, "flush", "npt=0", "shadow/roots.recycled_under_others.la48",       \
+	  "zapped pages are given back while TLBs still lead to them", "")                         \
+	X(zap_keeps_unsync_children, "zap", "npt=0", "",                                           \
+	  "zapping a page leaves the out-of-sync tables below it", "")                             \
+	X(new_pages_at_wrong_end, "zap", "npt=0", "",                                              \
+	  "new pages join the list at the end where obsolete ones are looked for", "f95eec9bed76") \
+	X(page_limit_ignored, "zap", "npt=0", "shadow/roots.recycled.la48",                        \
+	  "the limit on shadow pages is not kept", "bc8a3d8925a8")                                 \
+	X(obsolete_page_found, "race", "npt=0", "",                                                \
+	  "looking a table up finds pages of the generation that is being zapped", "")             \
+	X(root_request_missing, "race", "npt=0", "",                                               \
+	  "vCPUs are not told that a root of theirs was recycled", "")                             \
+	X(prev_root_of_other_pgd, "roots", "npt=0", "mmu/cr3.many_spaces.la48",                    \
+	  "a previous root is taken for any CR3", "")                                              \
+	X(prev_root_without_flush, "flush", "npt=0", "mmu/cr3.root_reused.la48",                   \
+	  "changing to a previous root leaves the processor's translations", "")                   \
+	X(root_outside_memory, "roots", "npt=0", "mmu/cr3.root_outside_memory.la48",               \
+	  "a root where no memory is is accepted", "CVE-2009-2287")                                \
+	X(pdptes_kept, "roots", "npt=0", "mmu/reserved.pdpte",                                     \
+	  "PDPTEs that a load of the same CR3 changes are not followed", "")                       \
+	X(log_start_protects_none, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",             \
+	  "switching the log on leaves what is mapped writable", "")                               \
+	X(log_start_protects_none_rmap, "dirty", "npt=0", "mmu/dirty_log.exact.la48.small",        \
+	  "the same for reverse maps", "")                                                         \
+	X(log_start_without_flush, "flush", "npt=1", "mmu/dirty_log.exact.la48.small",             \
+	  "switching the log on leaves writable translations in TLBs", "")                         \
+	X(log_get_without_flush, "flush", "npt=1", "mmu/dirty_log.exact.la48.small",               \
+	  "fetching the log leaves writable translations in TLBs", "")                             \
+	X(log_clear_without_flush, "flush", "npt=1", "mmu/dirty_log.clear.4k",                     \
+	  "clearing the log leaves writable translations in TLBs", "")                             \
+	X(log_get_protects_one, "dirty", "npt=1", "mmu/ad_bits.tables_become_dirty.la57",          \
+	  "fetching the log protects the first dirty page of each 64 only", "")                    \
+	X(log_clear_protects_none, "dirty", "npt=1", "mmu/dirty_log.clear.4k",                     \
+	  "clearing bits of the log does not protect the pages again", "")                         \
+	X(log_read_after_protecting, "race", "npt=1", "",                                          \
+	  "fetching the log protects pages before it takes the bits away", "edde99ce0529")         \
+	X(dirty_bit_off_by_one, "dirty", "npt=1", "mmu/ad_bits.tables_become_dirty.la48",          \
+	  "the log names the page after the one that was written", "")                             \
+	X(initially_set_ignored, "dirty", "npt=1", "mmu/dirty_log.initially_set.4k",               \
+	  "a log that is to begin with all bits set begins with none", "")                         \
+	X(fast_fault_not_logged, "dirty", "npt=1", "mmu/ad_bits.tables_become_dirty.la57",         \
+	  "a write fault that is fixed without the lock is not logged", "")                        \
+	X(fast_fault_on_huge_page, "dirty", "npt=1,tdp_mmu=0", "mmu/dirty_log.exact.la48.huge",    \
+	  "a huge page becomes writable under the log, one small page is logged", "")              \
+	X(slow_fault_not_logged, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",               \
+	  "a page that is mapped writable is not logged", "")                                      \
+	X(huge_page_under_log, "dirty", "npt=1", "mmu/dirty_log.exact.la48.huge",                  \
+	  "huge pages are mapped for reading while the log is on, and become writable", "")        \
+	X(clear_splits_one_less, "dirty", "npt=1", "tdp/huge_split.clear_one_page",                \
+	  "clearing the log does not split the huge page of the last bit", "7cd1bf039eeb")         \
+	X(clear_protects_one_huge_page, "dirty", "npt=1,tdp_mmu=0", "",                            \
+	  "where the bits that are cleared lie in two huge pages the second stays writable", "")   \
+	X(ring_reset_protects_none, "dirty", "npt=1", "mmu/dirty_ring.exact.la48.4k",              \
+	  "resetting the ring does not protect the pages again", "")                               \
+	X(ring_reset_without_flush, "flush", "npt=1", "mmu/dirty_ring.exact.la48.4k",              \
+	  "resetting the ring leaves writable translations in TLBs", "")                           \
+	X(ring_never_full, "dirty", "npt=1", "mmu/dirty_ring.full", "a full ring is not reported", \
+	  "")                                                                                      \
+	X(ring_batch_shifts_out, "dirty", "npt=1", "mmu/dirty_ring.exact.la48.4k",                 \
+	  "of entries that are reset together those are lost that a lower one shifts out", "")     \
+	X(log_range_one_short, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",                 \
+	  "of the pages whose bits are taken the last stays writable", "")                         \
+	X(split_wrong_offset, "dirty", "npt=1", "mmu/dirty_log.exact.la48.huge",                   \
+	  "a split huge page maps its small pages one further", "")
 
 enum mutant_id {
 	MUTANT_NONE,

@@ -46,13 +46,18 @@ static void fetch(struct kvm *kvm, struct kvm_memory_slot *slot, u64 *buf, u64 w
 		buf[i] = 0;
 		if (!__atomic_load_n(&slot->dirty_bitmap[i], __ATOMIC_RELAXED))
 			continue;
+		if (MUTANT(log_read_after_protecting)) {
+			kvm_mmu_log_dirty_masked(kvm, slot, i * 64, slot->dirty_bitmap[i]);
+			hw_yield_point(kvm, "log protected");
+		}
 		mask = __atomic_exchange_n(&slot->dirty_bitmap[i], 0, __ATOMIC_SEQ_CST);
 		buf[i] = mask;
 		flush = true;
-		kvm_mmu_log_dirty_masked(kvm, slot, i * 64, mask);
+		kvm_mmu_log_dirty_masked(kvm, slot, i * 64,
+					 MUTANT(log_get_protects_one) ? mask & -mask : mask);
 	}
 	hw_write_unlock(kvm);
-	if (flush)
+	if (flush && !MUTANT(log_get_without_flush))
 		hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
 }
 
@@ -111,10 +116,11 @@ static int clear(struct kvm *kvm, struct kvm_memory_slot *slot,
 		if (!mask)
 			continue;
 		flush = true;
-		kvm_mmu_log_dirty_masked(kvm, slot, first + i * 64, mask);
+		if (!MUTANT(log_clear_protects_none))
+			kvm_mmu_log_dirty_masked(kvm, slot, first + i * 64, mask);
 	}
 	hw_write_unlock(kvm);
-	if (flush)
+	if (flush && !MUTANT(log_clear_without_flush))
 		hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
 out:
 	free(bits);
@@ -148,6 +154,8 @@ void kvm_mark_page_dirty(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_memo
 	if (!slot || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))
 		return;
 	offset = gfn - slot->base_gfn;
+	if (MUTANT(dirty_bit_off_by_one) && offset + 1 < slot->npages)
+		offset++;
 	if (vm->dirty_ring_size) {
 		if (v && v->vm == vm)
 			dirty_ring_push(v, (u32)slot->as_id << 16 | slot->id, offset);

@@ -90,8 +90,8 @@ static int write_memory(struct vcpu *v, gpa_t gpa)
 	int ret;
 
 	hw_yield_point(&v->vm->kvm, "emulate_write");
-	if (v->emul.have_read && v->emul.read_gpa == gpa && v->emul.read_size == size &&
-	    exchangeable(gpa, size)) {
+	if (!MUTANT(emulated_exchange_not_atomic) && v->emul.have_read && v->emul.read_gpa == gpa &&
+	    v->emul.read_size == size && exchangeable(gpa, size)) {
 		ret = guest_cmpxchg(&v->kvm, gpa, &seen, value, size);
 		if (ret == 1) {
 			/* Somebody else wrote in between: the instruction reads again. */

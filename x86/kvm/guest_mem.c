@@ -89,7 +89,8 @@ int guest_write(struct kvm_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int 
 		}
 		store(at, (const u8 *)buf + done, n);
 		host_write_end();
-		kvm_mark_page_dirty(vcpu->kvm, vcpu, slot, (gpa + done) >> PAGE_SHIFT);
+		if (!MUTANT(emulated_write_not_logged))
+			kvm_mark_page_dirty(vcpu->kvm, vcpu, slot, (gpa + done) >> PAGE_SHIFT);
 	}
 	hw_rcu_read_unlock();
 	return ret;
@@ -132,7 +133,7 @@ int guest_cmpxchg(struct kvm_vcpu *vcpu, gpa_t gpa, u64 *expected, u64 value, un
 			ret = cmpxchg_small(vcpu, hva_of(slot, gpa), expected, value, size);
 		else
 			ret = hw_cmpxchg(vcpu->kvm, hva_of(slot, gpa), expected, value, size);
-		if (!ret)
+		if (!ret && !MUTANT(emulated_exchange_not_logged))
 			kvm_mark_page_dirty(vcpu->kvm, vcpu, slot, gpa >> PAGE_SHIFT);
 	}
 	hw_rcu_read_unlock();

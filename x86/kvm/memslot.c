@@ -95,7 +95,8 @@ static int bitmap_alloc(struct kvm *kvm, struct kvm_memory_slot *new)
 	new->dirty_bitmap = calloc(words, sizeof(u64));
 	if (!new->dirty_bitmap)
 		return -ENOMEM;
-	if (kvm->manual_dirty_log_protect && kvm->initially_all_set) {
+	if (kvm->manual_dirty_log_protect && kvm->initially_all_set &&
+	    !MUTANT(initially_set_ignored)) {
 		memset(new->dirty_bitmap, 0xff, words * sizeof(u64));
 		if (new->npages % 64)
 			new->dirty_bitmap[words - 1] = BIT(new->npages % 64) - 1;

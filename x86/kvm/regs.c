@@ -307,7 +307,8 @@ static bool write_cr3(struct vcpu *v, u64 value)
 			v->guest_cr3 = value;
 			copy_to_mmu(v);
 			kvm_mmu_new_pgd(&v->kvm, value, flush);
-		} else if (memcmp(pdptrs, v->kvm.regs.pdptrs, sizeof(pdptrs))) {
+		} else if (memcmp(pdptrs, v->kvm.regs.pdptrs, sizeof(pdptrs)) &&
+			   !MUTANT(pdptes_kept)) {
 			/* PDPTEs may be new where CR3 isn't. */
 			kvm_mmu_unload(&v->kvm);
 		}

@@ -67,7 +67,7 @@ static u32 used(const struct vcpu *v)
 
 bool dirty_ring_soft_full(struct vcpu *v)
 {
-	return v->ring && used(v) >= entries(v->vm) - RESERVED;
+	return v->ring && used(v) >= entries(v->vm) - RESERVED && !MUTANT(ring_never_full);
 }
 
 void dirty_ring_push(struct vcpu *v, u32 slot, u64 offset)
@@ -102,7 +102,8 @@ static void protect(struct vm *vm, const struct batch *b)
 	if (!slot || b->offset >= slot->npages || last >= slot->npages - b->offset)
 		return;
 	hw_write_lock(&vm->kvm);
-	kvm_mmu_log_dirty_masked(&vm->kvm, slot, b->offset, b->mask);
+	if (!MUTANT(ring_reset_protects_none))
+		kvm_mmu_log_dirty_masked(&vm->kvm, slot, b->offset, b->mask);
 	hw_write_unlock(&vm->kvm);
 }
 
@@ -121,7 +122,7 @@ static bool join(struct batch *b, u32 slot, u64 offset)
 		return true;
 	}
 	delta = b->offset - offset;
-	if (delta >= 64 || b->mask << delta >> delta != b->mask)
+	if (delta >= 64 || (b->mask << delta >> delta != b->mask && !MUTANT(ring_batch_shifts_out)))
 		return false;
 	b->offset = offset;
 	b->mask = b->mask << delta | 1;
@@ -166,7 +167,7 @@ int dirty_ring_reset(struct vm *vm)
 	for (i = 0; i < n; i++)
 		count += reset_ring(vm, to_vcpu(vm->kvm.vcpus[i]));
 	pthread_mutex_unlock(&vm->slots_lock);
-	if (count)
+	if (count && !MUTANT(ring_reset_without_flush))
 		hw_flush_remote(&vm->kvm);
 	return count;
 }

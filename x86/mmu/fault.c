@@ -222,7 +222,8 @@ static int fast_page_fault_once(struct kvm_vcpu *vcpu, struct kvm_page_fault *fa
 	if (fault->write && is_mmu_writable_spte(spte)) {
 		new |= spte_format(kvm)->write;
 		/* One bit would be logged for all of a huge page: it has to be split. */
-		if (level > PG_LEVEL_4K && fault->slot && slot_logs_dirty(fault->slot))
+		if (level > PG_LEVEL_4K && fault->slot && slot_logs_dirty(fault->slot) &&
+		    !MUTANT(fast_fault_on_huge_page))
 			return RET_PF_INVALID;
 	}
 	if (new == spte || !is_access_allowed(kvm, fault, new))
@@ -237,7 +238,7 @@ static int fast_page_fault_once(struct kvm_vcpu *vcpu, struct kvm_page_fault *fa
 	 * so this one is either set again or the entry protected again.
 	 */
 	if (is_writable_pte(new) && !is_writable_pte(*old) && fault->slot &&
-	    slot_logs_dirty(fault->slot))
+	    slot_logs_dirty(fault->slot) && !MUTANT(fast_fault_not_logged))
 		kvm_mark_page_dirty(kvm, vcpu, fault->slot, fault->gfn);
 	return RET_PF_FIXED;
 }
@@ -331,7 +332,8 @@ bool is_page_fault_stale(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 	struct kvm_mmu_page *sp = root_to_sp(vcpu->mmu->root.hpa);
 
 	hw_assert_locked(vcpu->kvm);
-	if (vcpu->mmu->root.hpa == INVALID_PAGE || (sp && is_obsolete_sp(vcpu->kvm, sp)))
+	if (vcpu->mmu->root.hpa == INVALID_PAGE ||
+	    (sp && is_obsolete_sp(vcpu->kvm, sp) && !MUTANT(fault_into_obsolete_root)))
 		return true;
 	/*
 	 * Nothing tells of a root without a shadow page, PAE's, whether it still is good: the

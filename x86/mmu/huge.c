@@ -52,7 +52,8 @@ void kvm_mmu_hugepage_adjust(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault
 	fault->req_level = PG_LEVEL_4K;
 	fault->goal_level = PG_LEVEL_4K;
 	/* A log has a bit for each small page. */
-	if (!fault->slot || fault->max_level == PG_LEVEL_4K || slot_logs_dirty(fault->slot))
+	if (!fault->slot || fault->max_level == PG_LEVEL_4K ||
+	    (slot_logs_dirty(fault->slot) && !(MUTANT(huge_page_under_log) && !fault->write)))
 		return;
 	level = kvm_mmu_max_mapping_level(vcpu->kvm, fault->slot, fault->gfn, fault->host_level,
 					  fault->max_level);

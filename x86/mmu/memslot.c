@@ -133,12 +133,14 @@ static void remove_write_access(struct kvm *kvm, const struct kvm_memory_slot *s
 {
 	if (kvm_memslots_have_rmaps(kvm)) {
 		hw_write_lock(kvm);
-		rmap_slot_write_protect(kvm, slot, PG_LEVEL_4K);
+		if (!MUTANT(log_start_protects_none_rmap))
+			rmap_slot_write_protect(kvm, slot, PG_LEVEL_4K);
 		hw_write_unlock(kvm);
 	}
 	if (is_tdp_mmu_enabled(kvm)) {
 		hw_read_lock(kvm);
-		kvm_tdp_mmu_wrprot_slot(kvm, slot, PG_LEVEL_4K);
+		if (!MUTANT(log_start_protects_none))
+			kvm_tdp_mmu_wrprot_slot(kvm, slot, PG_LEVEL_4K);
 		hw_read_unlock(kvm);
 	}
 }
@@ -183,7 +185,8 @@ void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_
 	 * to come, and the log is on when this call is over.
 	 */
 	hw_yield_point(kvm, "kvm_mmu_slot_apply_flags: flush");
-	hw_flush_remote_range(kvm, new->base_gfn, new->npages);
+	if (!MUTANT(log_start_without_flush))
+		hw_flush_remote_range(kvm, new->base_gfn, new->npages);
 }
 
 void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t offset, u64 mask)
@@ -201,12 +204,13 @@ void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn
 			if (kvm_memslots_have_rmaps(kvm))
 				rmap_slot_split_huge(kvm, slot, first, last + 1, PG_LEVEL_4K);
 			if (is_tdp_mmu_enabled(kvm))
-				kvm_tdp_mmu_try_split_huge_pages(kvm, slot, first, last + 1,
-								 PG_LEVEL_4K, false);
+				kvm_tdp_mmu_try_split_huge_pages(
+					kvm, slot, first, last + !MUTANT(clear_splits_one_less),
+					PG_LEVEL_4K, false);
 		}
 		kvm_mmu_slot_gfn_write_protect(kvm, slot, first, PG_LEVEL_2M);
 		/* 64 frames lie in one page of 2 MiB, or in two. */
-		if ((first ^ last) >> 9)
+		if ((first ^ last) >> 9 && !MUTANT(clear_protects_one_huge_page))
 			kvm_mmu_slot_gfn_write_protect(kvm, slot, last, PG_LEVEL_2M);
 	}
 

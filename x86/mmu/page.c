@@ -67,7 +67,8 @@ void kvm_write_track_add_gfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_
 	update_write_track(slot, gfn, 1);
 	/* A huge page over it would have to be read-only as a whole. */
 	kvm_mmu_gfn_disallow_lpage(slot, gfn, 1);
-	if (kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K))
+	if (!MUTANT(upper_table_not_protected) &&
+	    kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K))
 		hw_flush_remote(kvm);
 }
 
@@ -85,8 +86,11 @@ static void watch_table(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn
 		kvm_write_track_add_gfn(kvm, slot, gfn);
 		return;
 	}
-	kvm_mmu_gfn_disallow_lpage(slot, gfn, 1);
-	if (kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K))
+	if (!MUTANT(table_below_huge_page))
+		kvm_mmu_gfn_disallow_lpage(slot, gfn, 1);
+	if (!MUTANT(table_not_protected) &&
+	    kvm_mmu_slot_gfn_write_protect(kvm, slot, gfn, PG_LEVEL_4K) &&
+	    !MUTANT(table_protected_without_flush))
 		hw_flush_remote_range(kvm, gfn, 1);
 }
 
@@ -94,7 +98,7 @@ static void unwatch_table(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t g
 {
 	if (level > PG_LEVEL_4K)
 		kvm_write_track_remove_gfn(kvm, slot, gfn);
-	else
+	else if (!MUTANT(table_below_huge_page) && !MUTANT(disallow_never_undone))
 		kvm_mmu_gfn_disallow_lpage(slot, gfn, -1);
 }
 
@@ -119,7 +123,7 @@ void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 	__atomic_fetch_add(&kvm->arch.indirect_shadow_pages, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < KVM_ADDRESS_SPACES; i++) {
 		slot = gfn_to_slot_of_as(kvm, i, sp->gfn);
-		if (!slot)
+		if (!slot || (MUTANT(track_one_space) && (unsigned int)i != sp->role.smm))
 			continue;
 		watch_table(kvm, slot, sp->gfn, sp->role.level);
 		sp->watched |= BIT(i);
@@ -207,7 +211,10 @@ struct kvm_mmu_page *mmu_alloc_shadow_page(struct kvm *kvm, struct kvm_vcpu *vcp
 	 * The newest is first: whoever looks for the oldest, or the obsolete ones, begins at the
 	 * end.
 	 */
-	list_add(&sp->link, &kvm->arch.active_mmu_pages);
+	if (MUTANT(new_pages_at_wrong_end))
+		list_add_tail(&sp->link, &kvm->arch.active_mmu_pages);
+	else
+		list_add(&sp->link, &kvm->arch.active_mmu_pages);
 	list_add(&sp->hash_link, kvm_page_hash(kvm, gfn));
 	kvm->arch.n_used_mmu_pages++;
 	if (sp_has_gptes(sp))
@@ -229,7 +236,7 @@ static struct kvm_mmu_page *find_shadow_page(struct kvm *kvm, struct kvm_vcpu *v
 	list_init(&invalid);
 	list_for_each(sp, kvm_page_hash(kvm, gfn), hash_link)
 	{
-		if (is_obsolete_sp(kvm, sp))
+		if (sp->role.invalid || (is_obsolete_sp(kvm, sp) && !MUTANT(obsolete_page_found)))
 			continue;
 		if (sp->gfn != gfn) {
 			collisions++;

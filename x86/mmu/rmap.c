@@ -25,7 +25,9 @@ bool mmu_spte_update(u64 *sptep, u64 new, const struct kvm *kvm)
 	 * Not W of the old entry, but whether it could be set without mmu_lock: somebody may have
 	 * taken W away before and not have flushed yet, so that a TLB has a writable entry still.
 	 */
-	if (is_mmu_writable_spte(old) && !is_writable_pte(new))
+	if ((MUTANT(protected_already_no_flush) ? is_writable_pte(old)
+						: is_mmu_writable_spte(old)) &&
+	    !is_writable_pte(new))
 		flush = true;
 	if (is_accessed_spte(kvm, old) && !is_accessed_spte(kvm, new)) {
 		flush = true;
@@ -59,7 +61,7 @@ bool spte_write_protect(struct kvm *kvm, u64 *sptep, bool pt_protect)
 	if (!is_writable_pte(spte) && !(pt_protect && is_mmu_writable_spte(spte)))
 		return false;
 	spte &= ~PTE_W;
-	if (pt_protect)
+	if (pt_protect && !MUTANT(fast_write_to_table))
 		spte &= ~SPTE_MMU_WRITABLE;
 	return mmu_spte_update(sptep, spte, kvm);
 }
@@ -145,6 +147,8 @@ void pte_list_remove(u64 *sptep, struct kvm_rmap_head *head)
 				goto found;
 	hw_bug(__FILE__, __LINE__, "an SPTE is not on its list");
 found:
+	if (MUTANT(rmap_hole_filled_locally) && desc->count > 1)
+		first = desc;
 	desc->sptes[i] = first->sptes[--first->count];
 	if (first->count)
 		return;
@@ -175,7 +179,7 @@ u64 *rmap_get_next(struct rmap_iterator *iter)
 	if (!iter->desc)
 		return NULL;
 	if (++iter->pos == iter->desc->count) {
-		iter->desc = iter->desc->more;
+		iter->desc = MUTANT(rmap_second_block_lost) ? NULL : iter->desc->more;
 		iter->pos = 0;
 	}
 	return iter->desc ? iter->desc->sptes[iter->pos] : NULL;
@@ -218,8 +222,9 @@ static bool __rmap_add(struct kvm *kvm, struct kvm_mmu_memory_cache *cache,
 		__atomic_store_n(&kvm->stat.max_mmu_rmap_size, count, __ATOMIC_RELAXED);
 	if (count > RMAP_RECYCLE_THRESHOLD) {
 		kvm_zap_all_rmap_sptes(kvm, head);
-		hw_flush_remote_range(kvm, gfn & ~(KVM_PAGES_PER(sp->role.level) - 1),
-				      KVM_PAGES_PER(sp->role.level));
+		if (!MUTANT(rmap_recycled_without_flush))
+			hw_flush_remote_range(kvm, gfn & ~(KVM_PAGES_PER(sp->role.level) - 1),
+					      KVM_PAGES_PER(sp->role.level));
 	}
 	return true;
 }

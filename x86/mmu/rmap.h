@@ -101,7 +101,7 @@ static inline struct kvm_memory_slot *gfn_to_slot_of_as(struct kvm *kvm, int as_
 static inline struct kvm_memory_slot *gfn_to_slot_of_role(struct kvm *kvm,
 							  union kvm_mmu_page_role role, gfn_t gfn)
 {
-	return gfn_to_slot_of_as(kvm, role.smm, gfn);
+	return gfn_to_slot_of_as(kvm, MUTANT(rmap_of_other_space) ? 0 : role.smm, gfn);
 }
 
 /* The list of @gfn's mappings of @level; NULL: the slot has no rmaps, so no mappings. */

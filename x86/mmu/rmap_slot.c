@@ -88,7 +88,7 @@ static bool for_each_rmap_range(struct kvm *kvm, const struct kvm_memory_slot *s
 		heads = __atomic_load_n(&slot->arch.rmap[level - 1], __ATOMIC_ACQUIRE);
 		if (!heads)
 			continue;
-		last = slot_index(slot, end - 1, level);
+		last = slot_index(slot, end - 1 - MUTANT(rmap_walk_misses_last), level);
 		for (i = slot_index(slot, start, level); i <= last; i++) {
 			if (!heads[i].val)
 				continue;
@@ -116,7 +116,13 @@ static bool rmap_write_protect(struct kvm *kvm, struct kvm_rmap_head *head, bool
 	u64 *sptep;
 
 	/* Each of them, whatever came of the others. */
-	for_each_rmap_spte(head, &iter, sptep) flush |= spte_write_protect(kvm, sptep, pt_protect);
+	for_each_rmap_spte(head, &iter, sptep)
+	{
+		flush &= !MUTANT(last_alias_decides_flush);
+		flush |= spte_write_protect(kvm, sptep, pt_protect);
+		if (MUTANT(protect_first_alias_only))
+			break;
+	}
 	return flush;
 }
 
@@ -237,7 +243,9 @@ static bool slot_rmap_unmap(struct kvm *kvm, const struct kvm_memory_slot *slot,
 
 bool rmap_unmap_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end)
 {
-	return for_each_rmap_range(kvm, slot, start, end, PG_LEVEL_4K, KVM_MAX_HUGEPAGE_LEVEL,
+	return for_each_rmap_range(kvm, slot, start, end, PG_LEVEL_4K,
+				   MUTANT(rmap_small_pages_only) ? PG_LEVEL_4K
+								 : KVM_MAX_HUGEPAGE_LEVEL,
 				   false, slot_rmap_unmap);
 }
 

@@ -180,7 +180,7 @@ static int check_root_gfn(struct kvm_vcpu *vcpu, gfn_t gfn)
 	struct kvm_memory_slot *slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
 
 	if (!slot)
-		return 1;
+		return !MUTANT(root_outside_memory);
 	/*
 	 * Neither may the guest be shut down for memory that it has, nor its table be counted in
 	 * a slot whose counts are about to go.
@@ -307,7 +307,7 @@ static bool is_root_usable(struct kvm *kvm, const struct kvm_mmu_root_info *root
 {
 	/* That it isn't obsolete comes first: an obsolete page's role may still look right. */
 	return root->hpa != INVALID_PAGE && !is_obsolete_root(kvm, root->hpa) &&
-	       (role.direct || root->pgd == pgd) &&
+	       (role.direct || root->pgd == pgd || MUTANT(prev_root_of_other_pgd)) &&
 	       __atomic_load_n(&root_to_sp(root->hpa)->role.word, __ATOMIC_RELAXED) == role.word;
 }
 
@@ -370,7 +370,8 @@ void kvm_mmu_new_pgd(struct kvm_vcpu *vcpu, gpa_t new_pgd, bool flush)
 		return; /* loading the new root will synchronise and flush */
 
 	/* The processor's own tags tell guests' address spaces apart; shadow tables have none. */
-	if (flush || vcpu->kvm->params.flush_on_reuse || (mmu->root.hpa != old && !tdp))
+	if (flush || vcpu->kvm->params.flush_on_reuse ||
+	    (mmu->root.hpa != old && !tdp && !MUTANT(prev_root_without_flush)))
 		hw_flush_current(vcpu);
 	if ((flush && !MUTANT(cr3_load_skips_sync)) || vcpu->kvm->params.flush_on_reuse)
 		__atomic_fetch_or(&vcpu->requests, KVM_REQ_MMU_SYNC, __ATOMIC_ACQ_REL);

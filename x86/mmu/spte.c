@@ -213,8 +213,9 @@ bool make_spte(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp,
 
 	if (is_writable_pte(spte) && slot_logs_dirty(slot)) {
 		/* A huge page would be logged as its first frame: hugepage_adjust sees to it. */
-		MMU_BUG_ON(level > PG_LEVEL_4K);
-		kvm_mark_page_dirty(kvm, vcpu, slot, gfn);
+		MMU_BUG_ON(level > PG_LEVEL_4K && !MUTANT(huge_page_under_log));
+		if (!MUTANT(slow_fault_not_logged))
+			kvm_mark_page_dirty(kvm, vcpu, slot, gfn);
 	}
 
 	*new_spte = spte;
@@ -248,7 +249,8 @@ u64 make_huge_page_split_spte(const struct kvm *kvm, u64 huge_spte, int huge_lev
 			      bool exec)
 {
 	int level = huge_level - 1;
-	u64 spte = huge_spte + (u64)index * KVM_PAGES_PER(level) * SZ_4K;
+	u64 spte = huge_spte +
+		   (u64)(index ^ MUTANT(split_wrong_offset)) * KVM_PAGES_PER(level) * SZ_4K;
 
 	MMU_BUG_ON(!is_shadow_present_pte(huge_spte) || !is_large_pte(huge_spte));
 

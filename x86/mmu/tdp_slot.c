@@ -324,7 +324,7 @@ void kvm_tdp_mmu_clear_dirty_masked(struct kvm *kvm, const struct kvm_memory_slo
 	if (!mask)
 		return;
 	start = gfn + __builtin_ctzll(mask);
-	end = gfn + 64 - __builtin_clzll(mask);
+	end = gfn + 64 - __builtin_clzll(mask) - MUTANT(log_range_one_short);
 	for_each_tdp_root(kvm, root, slot->as_id, true)
 	{
 		hw_rcu_read_lock();

@@ -31,7 +31,7 @@ static u64 fetch_written_gpte(struct kvm_vcpu *vcpu, gpa_t *gpa, unsigned int *b
 static bool detect_write_flooding(struct kvm_mmu_page *sp)
 {
 	/* Last-level tables go out of sync instead. */
-	if (sp->role.level == PG_LEVEL_4K)
+	if (sp->role.level == PG_LEVEL_4K || MUTANT(flood_never_noticed))
 		return false;
 	return __atomic_add_fetch(&sp->write_flooding_count, 1, __ATOMIC_RELAXED) >= FLOOD_LIMIT;
 }
@@ -42,6 +42,8 @@ static bool detect_write_misaligned(const struct kvm_mmu_page *sp, gpa_t gpa, un
 	unsigned int size = sp->role.has_4_byte_gpte ? 4 : 8, offset = gpa & (SZ_4K - 1);
 
 	if (bytes == 1 && offset % size == 0)
+		return false;
+	if (MUTANT(misaligned_write_one_entry))
 		return false;
 	return bytes < 4 || offset / size != (offset + bytes - 1) / size;
 }
@@ -61,10 +63,10 @@ static u64 *written_sptes(struct kvm_mmu_page *sp, gpa_t gpa, int *nr)
 	index = offset / 4;
 	if (sp->role.level == 2) {
 		index *= 2;
-		*nr = 2;
+		*nr = MUTANT(pde_write_drops_half) ? 1 : 2;
 	}
 	quadrant = index / SPTE_ENT_PER_PAGE;
-	if (quadrant != sp->role.quadrant)
+	if (MUTANT(quadrant_of_write_ignored) ? quadrant != 0 : quadrant != sp->role.quadrant)
 		return NULL;
 	return &sp->spt[index % SPTE_ENT_PER_PAGE];
 }
@@ -94,7 +96,8 @@ static bool written(struct kvm_vcpu *vcpu, gpa_t gpa, unsigned int bytes, struct
 		for (; nr > 0; nr--, sptep++) {
 			u64 old = mmu_spte_get(sptep);
 
-			mmu_page_zap_pte(kvm, sp, sptep, NULL);
+			if (!MUTANT(table_write_keeps_entry))
+				mmu_page_zap_pte(kvm, sp, sptep, NULL);
 			if (gpte && sp->role.level != PG_LEVEL_4K)
 				vm_stat_add(kvm, mmu_pde_zapped, 1);
 			if (is_shadow_present_pte(old))
@@ -132,8 +135,8 @@ void kvm_mmu_track_write(struct kvm_vcpu *vcpu, gpa_t gpa, const void *new, unsi
 
 		flush |= written(vcpu, gpa, n, &invalid_list);
 		gpa += n;
-		bytes -= n;
+		bytes -= MUTANT(crossing_write_first_page) ? bytes : n;
 	}
-	kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, flush);
+	kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, flush && !MUTANT(table_write_no_flush));
 	hw_write_unlock(kvm);
 }

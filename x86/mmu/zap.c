@@ -62,7 +62,9 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	hw_rcu_read_lock();
 	trace_mmu(kvm, kvm_mmu_prepare_zap_page, sp->gfn, role.word, (u64)sp->root_count);
 	vm_stat_add(kvm, mmu_shadow_zapped, 1);
-	*nr_zapped = mmu_zap_unsync_children(kvm, sp, invalid_list);
+	*nr_zapped = MUTANT(zap_keeps_unsync_children)
+			     ? 0
+			     : mmu_zap_unsync_children(kvm, sp, invalid_list);
 	for (i = 0; i < SPTE_ENT_PER_PAGE; i++)
 		*nr_zapped += mmu_page_zap_pte(kvm, sp, &sp->spt[i], invalid_list);
 	unlink_parents(kvm, sp);
@@ -89,7 +91,7 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	 * After the page is marked: whoever sees the request must find that its root is to be
 	 * dropped.
 	 */
-	if (zapped_root)
+	if (zapped_root && !MUTANT(root_request_missing))
 		hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
 	hw_rcu_read_unlock();
 	return list_unstable;
@@ -108,7 +110,8 @@ void kvm_mmu_commit_zap_page(struct kvm *kvm, struct list *invalid_list)
 		return;
 	hw_yield_point(kvm, "commit_zap");
 	/* Also what makes sure that the page frames that were mapped may be given back. */
-	hw_flush_remote(kvm);
+	if (!MUTANT(commit_without_flush))
+		hw_flush_remote(kvm);
 	mmu_free_shadow_pages(kvm, invalid_list);
 }
 
@@ -181,6 +184,10 @@ void kvm_mmu_zap_all_fast(struct kvm *kvm)
 	hw_yield_point(kvm, "zap_all_fast");
 	hw_write_lock(kvm);
 	trace_mmu(kvm, kvm_mmu_zap_all_fast, kvm->arch.mmu_valid_gen, kvm->arch.n_used_mmu_pages);
+	if (MUTANT(slot_delete_keeps_pages)) {
+		hw_write_unlock(kvm);
+		return;
+	}
 	/* Two will do: all pages of the old one are gone when this returns. */
 	__atomic_store_n(&kvm->arch.mmu_valid_gen, !kvm->arch.mmu_valid_gen, __ATOMIC_RELEASE);
 	/*
@@ -189,7 +196,8 @@ void kvm_mmu_zap_all_fast(struct kvm *kvm)
 	 */
 	if (is_tdp_mmu_enabled(kvm))
 		kvm_tdp_mmu_invalidate_all_roots(kvm);
-	hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
+	if (!MUTANT(obsolete_root_stays_loaded))
+		hw_request_all(kvm, KVM_REQ_MMU_FREE_OBSOLETE);
 	zap_obsolete_pages(kvm);
 	hw_write_unlock(kvm);
 	if (is_tdp_mmu_enabled(kvm))
@@ -271,7 +279,7 @@ int make_mmu_pages_available(struct kvm_vcpu *vcpu)
 	u64 available = available_pages(kvm);
 
 	hw_assert_write_locked(kvm);
-	if (available >= KVM_MIN_FREE_MMU_PAGES)
+	if (available >= KVM_MIN_FREE_MMU_PAGES || MUTANT(page_limit_ignored))
 		return 0;
 	zap_oldest_mmu_pages(kvm, KVM_REFILL_PAGES - available);
 	/* One will do: the limit is no hard one, a fault may go beyond it by a few. */

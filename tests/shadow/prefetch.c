@@ -26,6 +26,12 @@ enum kind {
 	PLAIN
 };
 
+/* Whether there is an address bit that the guest may not use; else that entry is a plain one. */
+static bool has_reserved(struct vm *vm)
+{
+	return vm->mode->pte_size == 8 && cpu_maxphyaddr() < 52;
+}
+
 static u64 entry(struct vm *vm, u32 i)
 {
 	u64 pte = frame_pte(vm, i, PTE_W);
@@ -42,16 +48,9 @@ static u64 entry(struct vm *vm, u32 i)
 	case USER:
 		return pte | PTE_U;
 	case RESERVED:
-		if (vm->mode->pte_size == 8)
-			return pte | BIT(51);
-		return pte;
+		return has_reserved(vm) ? pte | BIT(51) : pte;
 	}
 	return pte;
-}
-
-static bool has_reserved(struct vm *vm)
-{
-	return vm->mode->pte_size == 8 && cpu_maxphyaddr() < 52;
 }
 
 static gva_t place(struct vm *vm, u32 i)

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make check: sets up what is missing, lints, runs the in-tree engine under the sanitizers
-# (in a part of its configurations, for the time it takes), then mmuscope's own tests
-# and the suite as run_tests.sh does, on every engine. The last line, "N passed, N failed, N skipped",
-# is over those.
+# (in a part of its configurations, for the time it takes) and in all its configurations, then
+# mmuscope's own tests and the suite as run_tests.sh does, on every engine. The last line,
+# "N passed, N failed, N skipped", is over those.
 set -u
 cd "$(dirname "$0")/.." || exit 12
 
@@ -13,11 +13,11 @@ failed() {
 	exit 1
 }
 
-# sanitize KIND OPTION...: quiet unless it finds something
-sanitize() {
+# quietly COMMAND...: its output only if it fails, and then it's the end
+quietly() {
 	local output
-	echo "# tools/sanitize.sh $*"
-	output=$(tools/sanitize.sh "$@" 2>&1) || {
+	echo "# $*"
+	output=$("$@" 2>&1) || {
 		printf '%s\n' "$output" | grep -vE '^ *(# (start|@)|ok )' | tail -n 200
 		failed
 	}
@@ -26,10 +26,12 @@ sanitize() {
 tools/setup.sh build lint || exit $?
 tools/lint.sh || failed
 
-sanitize asan --config npt=1 --config npt=0
-sanitize ubsan --config ept=1,ad_bits=0 --config npt=0
+quietly tools/sanitize.sh asan --config npt=1 --config npt=0
+quietly tools/sanitize.sh ubsan --config ept=1,ad_bits=0 --config npt=0
 # the long sweeps of mmu/permutations have no second thread
-sanitize tsan --config npt=1 --config npt=0 'tdp/*' 'shadow/*' 'mmu/[!p]*'
+quietly tools/sanitize.sh tsan --config npt=1 --config npt=0 'tdp/*' 'shadow/*' 'mmu/[!p]*'
+
+quietly ./run_tests.sh --engine intree --config all --format ktap
 
 # A terminal gets the pretty form, which ends in the plain line; KTAP has it behind "# ".
 [ -t 1 ] && exec ./run_tests.sh --unit

@@ -28,6 +28,7 @@ static const struct {
 	{{"--host", "--vm"}, "--host with --vm"},
 	{{"--host", "--modules", "/tmp"}, "--modules with --host"},
 	{{"a b"}, "'a b': not a glob"},
+	{{"--config", "all", "--config", "npt=1"}, "--config all: give it alone"},
 	{{"--engine", "intree", "--vm"}, "--engine intree with --vm: it runs here"},
 };
 
@@ -70,13 +71,17 @@ TEST(intree_left_out, .what = "an engine that is not built in is said to be, wit
 	EXPECT_HAS(&p, "--engine intree: not built into this version");
 }
 
-TEST(intree_defaults, .what = "the in-tree engine runs in each of its configurations")
+TEST(intree_defaults,
+     .what = "the in-tree engine runs with both MMUs, or in all its configurations")
 {
 	struct stage s = make_stage();
 	struct program p;
 
 	require_intree();
 	p = MMURUN(&s, "--engine", "intree", "--dry-run");
+	EXPECT_EQ(p.status, 0);
+	EXPECT_STREQ(p.text, "intree.npt=1\nintree.npt=0\n");
+	p = MMURUN(&s, "--engine", "intree", "--config", "all", "--dry-run");
 	EXPECT_EQ(p.status, 0);
 	EXPECT_STREQ(p.text, "intree.npt=1\n"
 			     "intree.npt=1,ad_bits=0\n"

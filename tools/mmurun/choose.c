@@ -10,16 +10,20 @@
 #include "lib/probe.h"
 #include "tools/mmurun/choose.h"
 
-/* Each format, with and without A/D bits, each MMU, 4 levels and 5, and shadow paging. */
-static const char *const intree_default[] = {
+/*
+ * What runs without --config, and what with --config all. In-tree: each format, with and without
+ * A/D bits, each MMU, 4 levels and 5, and shadow paging.
+ */
+static const char *const both_mmus[] = {"npt=1", "npt=0"};
+static const char *const intree_all[] = {
 	"npt=1",	   "npt=1,ad_bits=0",	  "npt=1,tdp_mmu=0",	 "ept=1", "ept=1,ad_bits=0",
 	"ept=1,tdp_mmu=0", "npt=1,maxphyaddr=52", "ept=1,maxphyaddr=52", "npt=0",
 };
-static const char *const lab_default[] = {"npt=1", "npt=0"};
-static const char *const host_default[] = {""};
+static const char *const lab_all[] = {"npt=1", "npt=1,tdp_mmu=0", "npt=0"};
+static const char *const as_it_is[] = {""};
 
 #define NR(array) ((int)(sizeof(array) / sizeof((array)[0])))
-_Static_assert(NR(intree_default) <= MAX_CONFIGS, "room for them");
+_Static_assert(NR(intree_all) <= MAX_CONFIGS, "room for them");
 
 static void add_env(struct choice *c, enum env_kind kind, const char *config)
 {
@@ -38,12 +42,15 @@ static void add_env(struct choice *c, enum env_kind kind, const char *config)
 	c->lab |= kind == ENV_LAB;
 }
 
-/* One for each --config, or else for each of the @defaults. */
-static void add_envs(const struct options *o, struct choice *c, enum env_kind kind,
-		     const char *const *defaults, int nr)
+static bool wants_all(const struct options *o)
 {
-	for (int i = 0; i < (o->nr_configs ? o->nr_configs : nr); i++)
-		add_env(c, kind, o->nr_configs ? o->configs[i] : defaults[i]);
+	return o->nr_configs == 1 && !strcmp(o->configs[0], "all");
+}
+
+static void add_each(struct choice *c, enum env_kind kind, const char *const *configs, int nr)
+{
+	for (int i = 0; i < nr; i++)
+		add_env(c, kind, configs[i]);
 }
 
 static enum exit_code add_intree(const struct options *o, struct choice *c)
@@ -54,6 +61,10 @@ static enum exit_code add_intree(const struct options *o, struct choice *c)
 		if (only)
 			complain("--engine intree: not built into this version; kvm is");
 		return only ? EXIT_NOTHING : EXIT_PASS;
+	}
+	if (wants_all(o)) {
+		add_each(c, ENV_INTREE, intree_all, NR(intree_all));
+		return EXIT_PASS;
 	}
 	for (int i = 0; i < o->nr_configs; i++) {
 		const char *error = engine_config_error(o->configs[i]);
@@ -71,7 +82,10 @@ static enum exit_code add_intree(const struct options *o, struct choice *c)
 			 engine_config_names());
 		return EXIT_USAGE;
 	}
-	add_envs(o, c, ENV_INTREE, intree_default, NR(intree_default));
+	if (o->nr_configs)
+		add_each(c, ENV_INTREE, o->configs, o->nr_configs);
+	else
+		add_each(c, ENV_INTREE, both_mmus, NR(both_mmus));
 	return EXIT_PASS;
 }
 
@@ -90,10 +104,17 @@ static void add_kvm(const struct options *o, struct choice *c)
 				 probe.usable ? "the lab is used as well"
 					      : "the lab is used instead");
 	}
-	if (host)
-		add_envs(o, c, ENV_HOST, host_default, NR(host_default));
-	if (lab)
-		add_envs(o, c, ENV_LAB, lab_default, NR(lab_default));
+	/* The host's parameters are what they are: "all" of them is one. */
+	if (host && o->nr_configs && !wants_all(o))
+		add_each(c, ENV_HOST, o->configs, o->nr_configs);
+	else if (host)
+		add_each(c, ENV_HOST, as_it_is, NR(as_it_is));
+	if (lab && wants_all(o))
+		add_each(c, ENV_LAB, lab_all, NR(lab_all));
+	else if (lab && o->nr_configs)
+		add_each(c, ENV_LAB, o->configs, o->nr_configs);
+	else if (lab)
+		add_each(c, ENV_LAB, both_mmus, NR(both_mmus));
 }
 
 enum exit_code choose(const struct options *o, struct choice *c)

@@ -117,8 +117,14 @@ static bool config_is_sound(const char *config)
 
 static bool add_config(struct options *o, const char *config)
 {
-	if (!config_is_sound(config))
+	bool all = !strcmp(config, "all");
+
+	if (!all && !config_is_sound(config))
 		return false;
+	if (o->nr_configs && (all || !strcmp(o->configs[0], "all"))) {
+		complain("--config all: give it alone, it has all the others");
+		return false;
+	}
 	if (o->nr_configs == MAX_CONFIGS) {
 		complain("--config %s: at most %d of them", config, MAX_CONFIGS);
 		return false;

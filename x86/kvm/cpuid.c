@@ -6,6 +6,10 @@
 
 #include "x86/kvm/internal.h"
 
+#define SVMD_NP	       BIT(0) /* of 0x8000000a */
+#define SVMD_NRIPS     BIT(3)
+#define SVMD_FLUSHASID BIT(6)
+#define SVM_ASIDS      8
 #define F1C_SSE3       BIT(0)
 #define F1C_PCID       BIT(17)
 #define F1C_MOVBE      BIT(22)
@@ -26,6 +30,7 @@
 #define F7C_LA57       BIT(16)
 #define F7C_RDPID      BIT(22)
 #define E1C_LAHF       BIT(0)
+#define E1C_SVM	       BIT(2)
 #define E1C_LZCNT      BIT(5)
 #define E1D_SYSCALL    BIT(11)
 #define E1D_NX	       BIT(20)
@@ -104,12 +109,13 @@ static u32 build(struct kvm_cpuid_entry2 *e)
 	    (struct leaf){.function = 0xd, .index = 2, .indexed = true, .eax = 256, .ebx = 576});
 	add(e, &n, (struct leaf){.function = 0x40000000, .eax = 0x40000000});
 	put_name(&e[n - 1], "MMUSCOPEKVM");
-	put_name(add(e, &n, (struct leaf){.function = 0x80000000, .eax = 0x80000008}), vendor);
+	put_name(add(e, &n, (struct leaf){.function = 0x80000000, .eax = intel ? 0x80000008 : 0x8000000a}),
+		 vendor);
 	if (intel)
 		e[n - 1].ebx = e[n - 1].ecx = e[n - 1].edx = 0;
 	add(e, &n,
 	    (struct leaf){.function = 0x80000001,
-			  .ecx = E1C_LAHF | E1C_LZCNT,
+			  .ecx = E1C_LAHF | E1C_LZCNT | (intel ? 0 : E1C_SVM),
 			  .edx = E1D_SYSCALL | E1D_NX | E1D_GBPAGES | E1D_RDTSCP | E1D_LM |
 				 (intel ? 0 : F1D_REPEATED)});
 	for (u32 i = 0; i < 3; i++) {
@@ -127,6 +133,14 @@ static u32 build(struct kvm_cpuid_entry2 *e)
 	add(e, &n, (struct leaf){.function = 0x80000007, .edx = BIT(8)});
 	/* Linear addresses of 57 bits; the guest's CR4 decides. */
 	add(e, &n, (struct leaf){.function = 0x80000008, .eax = p.maxphyaddr | 57 << 8});
+	/* A guest's own guests have nested paging where it has itself. */
+	if (!intel)
+		add(e, &n,
+		    (struct leaf){.function = 0x8000000a,
+				  .eax = 1,
+				  .ebx = SVM_ASIDS,
+				  .edx = SVMD_NRIPS | SVMD_FLUSHASID |
+					 (mmu_params_tdp(&p) ? SVMD_NP : 0)});
 	return n;
 }
 
@@ -202,6 +216,8 @@ int cpuid_set(struct vcpu *v, const struct kvm_cpuid_entry2 *entries, u32 nent)
 		v->cpu.efer_valid |= EFER_LME | EFER_LMA;
 	if (ext && (ext->edx & E1D_NX))
 		v->cpu.efer_valid |= EFER_NX;
+	v->svm.capable = ext && (ext->ecx & E1C_SVM) && !v->vm->kvm.params.ept;
+	svm_set_capable(v);
 	width = size ? size->eax & 0xff : 36;
 	r->maxphyaddr = width < 32 ? 32 : width > 52 ? 52 : width;
 	r->gbpages = ext && (ext->edx & E1D_GBPAGES);

@@ -9,6 +9,14 @@
 #define HYPERCALL_ENOSYS 1000
 #define HYPERCALL_EPERM	 1
 
+static void deliver(struct vcpu *v, const struct cpu_event *event)
+{
+	if (v->kvm.regs.guest_mode)
+		svm_exception(v, event);
+	else if (!cpu_inject_fault(&v->cpu, &v->cpu.exit.delivering, event))
+		__atomic_fetch_or(&v->kvm.requests, KVM_REQ_TRIPLE_FAULT, __ATOMIC_RELAXED);
+}
+
 void inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 {
 	struct cpu_event event = {
@@ -16,8 +24,7 @@ void inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 
 	if (!(guest_cr0(v) & CR0_PE))
 		event.has_error = false;
-	if (!cpu_inject_fault(&v->cpu, &v->cpu.exit.delivering, &event))
-		__atomic_fetch_or(&v->kvm.requests, KVM_REQ_TRIPLE_FAULT, __ATOMIC_RELAXED);
+	deliver(v, &event);
 }
 
 void inject_page_fault(struct kvm_vcpu *vcpu, const struct x86_exception *e)
@@ -31,9 +38,12 @@ void inject_page_fault(struct kvm_vcpu *vcpu, const struct x86_exception *e)
 		.cr2 = e->address,
 	};
 
+	if (e->nested_page_fault) {
+		svm_nested_fault(v, e->nested_error, e->address);
+		return;
+	}
 	stat_inc(v, pf_guest);
-	if (!cpu_inject_fault(&v->cpu, &v->cpu.exit.delivering, &event))
-		__atomic_fetch_or(&vcpu->requests, KVM_REQ_TRIPLE_FAULT, __ATOMIC_RELAXED);
+	deliver(v, &event);
 }
 
 static int inject_gp(struct vcpu *v)
@@ -107,7 +117,8 @@ static int unexpected(struct vcpu *v, enum cpu_exit reason)
 /* Code where no memory is. It is also an undefined instruction, should the vCPU be run again. */
 static int fetch_failure(struct vcpu *v)
 {
-	bool kernel = v->cpu.mmu.cpl != 3;
+	/* A nested guest's failure is for itself to bear. */
+	bool kernel = v->cpu.mmu.cpl != 3 && !v->kvm.regs.guest_mode;
 
 	v->cpu.exit.len = 0;
 	stat_inc(v, insn_emulation);
@@ -327,6 +338,8 @@ static int handle_insn(struct vcpu *v)
 {
 	const char *name = v->cpu.exit.mnemonic;
 
+	if (svm_handle_insn(v, name) == 1)
+		return 1;
 	if (!strcmp(name, "vmcall") || !strcmp(name, "vmmcall")) {
 		stat_inc(v, hypercalls);
 		v->cpu.gpr[GPR_RAX] =
@@ -355,13 +368,15 @@ static int handle_unimplemented(struct vcpu *v)
 
 int handle_exit(struct vcpu *v, enum cpu_exit reason)
 {
+	if (v->kvm.regs.guest_mode && svm_handle_exit(v, reason) == 1)
+		return 1;
 	switch (reason) {
 	case EXIT_BUDGET:
 	case EXIT_INTERRUPT:
 		return 1;
 	case EXIT_WINDOW:
 		/* The loop injects what waits; else user space wanted to know. */
-		if (v->irq_pending)
+		if (v->irq_pending || !v->run->request_interrupt_window)
 			return 1;
 		stat_inc(v, irq_window_exits);
 		v->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;

@@ -12,6 +12,7 @@
 
 #include "x86/cpu/cpu.h"
 #include "x86/kvm/kvm.h"
+#include "x86/kvm/nested.h"
 #include "x86/mmu/mmu.h"
 
 #define MAX_VCPUS    64
@@ -72,6 +73,7 @@ struct vcpu {
 	struct phys phys;
 	struct tlb *tlb;
 	struct nested nested;		    /* the second dimension, cpu.nested when TDP */
+	struct svm svm;			    /* the guest's own guests */
 	enum vcpu_mode mode;		    /* atomically */
 	u64 flush_gpa_start, flush_gpa_end; /* with KVM_REQ_TLB_FLUSH_GPA, hw.c */
 	struct hw_spinlock flush_lock;	    /* for these two */
@@ -129,6 +131,8 @@ static inline struct vcpu *to_vcpu(struct kvm_vcpu *vcpu)
 #define stat_inc(v, name) \
 	__atomic_store_n(&(v)->kvm.stat.name, (v)->kvm.stat.name + 1, __ATOMIC_RELAXED)
 
+#define stat_set(v, name, value) __atomic_store_n(&(v)->kvm.stat.name, (value), __ATOMIC_RELAXED)
+
 /* All of these return 0 (or a positive result) or -errno unless said otherwise. */
 
 /* fd.c: descriptors. */
@@ -183,6 +187,8 @@ u64 guest_cr4(const struct vcpu *v);
 u64 guest_efer(const struct vcpu *v);
 /* Sets all four together, unchecked, and everything that follows from a change of them. */
 void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer);
+/* Sets them and no more: the MMU is the caller's to tell. */
+void guest_put_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer);
 /* Reads the PDPTEs at @cr3; false: reserved bits, or no memory, and the old ones stay. */
 bool guest_load_pdptrs(struct vcpu *v, u64 cr3);
 /* The guest's INVPCID or MOV to CR3 drops @pcid; CR4.PGE and the like drop everything. */

@@ -53,6 +53,10 @@ bool msr_read(struct vcpu *v, u32 msr, bool host, u64 *value)
 		*value = guest_efer(v);
 		return true;
 	}
+	if ((msr == MSR_VM_HSAVE || msr == MSR_VM_CR) && !v->vm->kvm.params.ept) {
+		*value = msr == MSR_VM_CR ? v->svm.vm_cr : v->svm.hsave_pa;
+		return true;
+	}
 	if (cpu_has_msr(msr))
 		return cpu_read_msr(&v->cpu, msr, value);
 	kept = soft_msr(v, msr, &range);
@@ -67,6 +71,10 @@ bool msr_write(struct vcpu *v, u32 msr, bool host, u64 value)
 
 	if (msr == MSR_EFER)
 		return guest_write_efer(v, value);
+	if (msr == MSR_VM_HSAVE && !v->vm->kvm.params.ept)
+		return svm_write_hsave(v, value, host);
+	if (msr == MSR_VM_CR && !v->vm->kvm.params.ept)
+		return svm_write_vm_cr(v, value);
 	if (msr == MSR_APIC_BASE && value >> v->kvm.regs.maxphyaddr)
 		return false;
 	if (cpu_has_msr(msr))

@@ -55,12 +55,15 @@ static u8 host_maxphyaddr(const struct vm *vm)
 
 /* --- to the MMU ------------------------------------------------------------------------ */
 
-#define KEY_SMM BIT(62)
+#define KEY_SMM    BIT(62)
+#define KEY_NESTED BIT(61)
+#define KEY_NPT	   BIT(60)
 
 static u64 paging_key(const struct kvm_paging_regs *r)
 {
 	u64 key = (r->cr0 & (CR0_PE | CR0_PG | CR0_WP)) | (r->cr4 & CR4_PAGING) << 32;
 
+	key |= (r->guest_mode ? KEY_NESTED : 0) | (r->nested_npt ? KEY_NPT : 0);
 	return key | (r->efer & EFER_PAGING) << 4 | (r->smm ? KEY_SMM : 0) | BIT(63);
 }
 
@@ -167,19 +170,22 @@ void regs_to_cpu(struct vcpu *v)
 {
 	struct cpu_intercepts *icpt = &v->cpu.intercept;
 
+	*icpt = (struct cpu_intercepts){0};
 	v->cpu.mmu.asid = HOST_ASID;
 	v->cpu.mmu.amd = !v->vm->kvm.params.ept;
 	if (vm_tdp(v->vm)) {
 		icpt->insns = v->invpcid_hidden ? ICPT_INVPCID : 0;
 		tdp_to_cpu(v);
-		return;
+	} else {
+		icpt->exceptions = BIT(PF_VECTOR);
+		icpt->cr_read = icpt->cr_write = BIT(0) | BIT(3) | BIT(4);
+		icpt->insns = ICPT_INVLPG | ICPT_INVPCID;
+		icpt->msr = msr_intercept;
+		icpt->arg = v;
+		shadow_to_cpu(v);
 	}
-	icpt->exceptions = BIT(PF_VECTOR);
-	icpt->cr_read = icpt->cr_write = BIT(0) | BIT(3) | BIT(4);
-	icpt->insns = ICPT_INVLPG | ICPT_INVPCID;
-	icpt->msr = msr_intercept;
-	icpt->arg = v;
-	shadow_to_cpu(v);
+	if (v->kvm.regs.guest_mode)
+		svm_to_cpu(v);
 }
 
 /* --- flushes that the guest asks for, under shadow paging ---------------------------------- */
@@ -375,10 +381,14 @@ bool guest_write_efer(struct vcpu *v, u64 value)
 	value = (value & ~EFER_LMA) | (old & EFER_LMA);
 	if (vm_tdp(v->vm)) {
 		v->cpu.mmu.efer = value;
+		if (!(value & EFER_SVME))
+			svm_leave(v);
 		regs_to_mmu(v);
 		return true;
 	}
 	v->guest_efer = value;
+	if (!(value & EFER_SVME))
+		svm_leave(v);
 	if ((value ^ old) & EFER_PAGING)
 		reset_mmu(v);
 	else
@@ -386,11 +396,8 @@ bool guest_write_efer(struct vcpu *v, u64 value)
 	return true;
 }
 
-void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
+void guest_put_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
 {
-	bool same = guest_cr0(v) == cr0 && guest_cr3(v) == cr3 && guest_cr4(v) == cr4 &&
-		    guest_efer(v) == efer && !!(v->role_key & KEY_SMM) == v->smm;
-
 	if (vm_tdp(v->vm)) {
 		v->cpu.mmu.cr0 = cr0;
 		v->cpu.mmu.cr3 = cr3;
@@ -406,6 +413,17 @@ void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
 		v->cpu.mmu.efer = efer | EFER_NX;
 	}
 	cpu_sync(&v->cpu);
+}
+
+void guest_set_paging(struct vcpu *v, u64 cr0, u64 cr3, u64 cr4, u64 efer)
+{
+	bool same = guest_cr0(v) == cr0 && guest_cr3(v) == cr3 && guest_cr4(v) == cr4 &&
+		    guest_efer(v) == efer && !!(v->role_key & KEY_SMM) == v->smm &&
+		    !!(v->role_key & KEY_NESTED) == v->kvm.regs.guest_mode;
+
+	guest_put_paging(v, cr0, cr3, cr4, efer);
+	if (!(efer & EFER_SVME))
+		svm_leave(v);
 	if (same) {
 		copy_to_mmu(v);
 		return;

@@ -125,6 +125,11 @@ static void inject_events(struct vcpu *v)
 	struct cpu_event event = {0};
 
 	c->want_window = false;
+	/* GIF comes back by STGI, which exits. */
+	if (v->svm.gif_clear)
+		return;
+	if (v->kvm.regs.guest_mode && !within_insn(v) && svm_take_events(v))
+		goto window;
 	if (within_insn(v) || c->event.type != EVENT_NONE)
 		goto window;
 	if (v->smi_pending && !v->smm) {
@@ -144,7 +149,10 @@ static void inject_events(struct vcpu *v)
 		cpu_inject(c, &event);
 	}
 window:
-	c->want_window = v->irq_pending || v->run->request_interrupt_window;
+	if (v->kvm.regs.guest_mode)
+		c->want_window = svm_wants_window(v);
+	else if (!v->svm.gif_clear)
+		c->want_window = v->irq_pending || v->run->request_interrupt_window;
 }
 
 /* 1: on with it; 0: to user space; -errno. */
@@ -156,7 +164,8 @@ static int handle_requests(struct vcpu *v)
 		kvm_mmu_free_obsolete_roots(&v->kvm);
 	if (take_request(v, KVM_REQ_MMU_SYNC))
 		kvm_mmu_sync_roots(&v->kvm);
-	if (take_request(v, KVM_REQ_TRIPLE_FAULT)) {
+	if (take_request(v, KVM_REQ_TRIPLE_FAULT) &&
+	    !(v->kvm.regs.guest_mode && svm_triple_fault(v))) {
 		v->run->exit_reason = KVM_EXIT_SHUTDOWN;
 		return 0;
 	}
@@ -183,7 +192,7 @@ static int wait_halted(struct vcpu *v, struct run_signals *s)
 
 		if ((__atomic_load_n(&v->kvm.requests, __ATOMIC_ACQUIRE) & wake) ||
 		    v->nmi_pending || v->smi_pending ||
-		    (v->irq_pending && (v->cpu.rflags & FLAG_IF))) {
+		    (v->irq_pending && svm_irq_open(v))) {
 			v->mp_state = KVM_MP_STATE_RUNNABLE;
 			break;
 		}
@@ -206,6 +215,9 @@ static int prepare_entry(struct vcpu *v)
 	inject_events(v);
 	regs_to_mmu(v);
 	ret = kvm_mmu_reload(&v->kvm);
+	/* Another root is to be loaded, should L1 be the one to be told. */
+	while (ret == 1 && v->kvm.regs.guest_mode && svm_triple_fault(v))
+		ret = kvm_mmu_reload(&v->kvm);
 	if (ret == 1) {
 		v->run->exit_reason = KVM_EXIT_SHUTDOWN;
 		return 0;
@@ -228,7 +240,8 @@ static void publish(struct vcpu *v)
 	run->cr8 = v->cpu.cr8;
 	run->apic_base = v->cpu.apic_base;
 	run->flags = v->smm ? KVM_RUN_X86_SMM : 0;
-	run->ready_for_interrupt_injection = cpu_interruptible(&v->cpu) && !v->irq_pending;
+	run->ready_for_interrupt_injection =
+		cpu_interruptible(&v->cpu) && !v->irq_pending && !v->svm.gif_clear;
 }
 
 /* Every invariant after every exit, where no other vCPU is at work. */
@@ -266,10 +279,11 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 			continue;
 		hw_rcu_read_unlock();
 		before = v->cpu.insns;
-		reason = cpu_run(&v->cpu, left > 0 ? left : 1);
+		reason = cpu_run(&v->cpu, left > 0 && !v->svm.step && !v->svm.brief ? left : 1);
 		left -= v->cpu.insns - before;
 		hw_leave_guest(v);
 		hw_rcu_read_lock();
+		svm_ran(v);
 		if (reason != EXIT_BUDGET)
 			stat_inc(v, exits);
 		regs_to_mmu(v);

@@ -109,6 +109,9 @@ void smm_enter(struct vcpu *v)
 		__atomic_fetch_or(&v->kvm.requests, KVM_REQ_TRIPLE_FAULT, __ATOMIC_SEQ_CST);
 		return;
 	}
+	/* RSM returns to the nested guest; until then it is as if there were none. */
+	v->svm.smm_guest = v->kvm.regs.guest_mode;
+	v->kvm.regs.guest_mode = false;
 	v->in_nmi = c->nmi_blocked;
 	c->nmi_blocked = true;
 	c->rflags = RFLAGS_FIXED;
@@ -181,6 +184,8 @@ int smm_leave(struct vcpu *v)
 	c->nmi_blocked = v->in_nmi;
 	cpu_abandon(c);
 	v->smm = false;
+	v->kvm.regs.guest_mode = v->svm.smm_guest;
+	v->svm.smm_guest = false;
 	guest_set_paging(v, cr0, cr3, cr4, efer);
 	if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA) && !guest_load_pdptrs(v, cr3))
 		return shutdown(v);

@@ -464,7 +464,7 @@ static void init_root_mmu(struct kvm_vcpu *vcpu)
 static void init_guest_mmu(struct kvm_vcpu *vcpu)
 {
 	union kvm_cpu_role cpu_role =
-		vcpu->regs.amd ? calc_npt_role(&vcpu->regs) : calc_ept_role(&vcpu->regs);
+		vcpu->kvm->params.ept ? calc_ept_role(&vcpu->regs) : calc_npt_role(&vcpu->regs);
 	struct kvm_mmu *mmu = &vcpu->guest_mmu;
 
 	if (!set_roles(vcpu, mmu, cpu_role, calc_nested_root_role(vcpu, cpu_role)))

@@ -10,7 +10,8 @@ static void set_flag(hpa_t hpa, u8 flag)
 {
 	u8 *flags = arena_flags(hpa);
 
-	if (flags)
+	/* Most often it is set already, and a look is cheaper. */
+	if (flags && !(__atomic_load_n(flags, __ATOMIC_RELAXED) & flag))
 		__atomic_fetch_or(flags, flag, __ATOMIC_RELAXED);
 }
 

@@ -136,6 +136,9 @@ static union kvm_mmu_page_role calc_nested_root_role(const struct kvm_vcpu *vcpu
 	if (cpu_role.base.ept_guest)
 		return role;
 	role.level = tdp_root_level(vcpu);
+	/* L1 may have more in its tables than its addresses need. */
+	if (role.level < cpu_role.base.level)
+		role.level = cpu_role.base.level;
 	/* Two levels more to the hardware than to L1 have tables of their own: pml4_root. */
 	role.passthrough = role.level == 5 && cpu_role.base.level == 4;
 	return role;

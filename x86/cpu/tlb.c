@@ -450,7 +450,9 @@ struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_r
 	}
 
 	t = walk_cached(p, regs, nested, gva, kind, &tlb->cache);
-	while (t.outcome != WALK_OK && drop_faulting(tlb, regs, nested, gva, &t)) {
+	/* A full log is no fault: it says nothing of what is remembered. */
+	while (t.outcome != WALK_OK && t.outcome != WALK_PML_FULL &&
+	       drop_faulting(tlb, regs, nested, gva, &t)) {
 		tlb->stats.stale++;
 		t = walk_cached(p, regs, nested, gva, kind, &tlb->cache);
 	}

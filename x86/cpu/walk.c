@@ -29,6 +29,7 @@ const char *walk_outcome_name(enum walk_outcome outcome)
 		[WALK_NPF] = "NPF",
 		[WALK_EPT_VIOLATION] = "EPT violation",
 		[WALK_EPT_MISCONFIG] = "EPT misconfiguration",
+		[WALK_PML_FULL] = "page-modification log full",
 		[WALK_BUS] = "nothing at the physical address",
 		[WALK_PDPTE] = "invalid PDPTE",
 	};
@@ -160,7 +161,7 @@ u64 format_reserved(const struct table_format *f, int level, u64 entry)
 	if (!f->nx)
 		reserved |= PTE_NX;
 	if (f->mode->id == PM_PAE) {
-		reserved |= f->pae_soft_bits ? 0 : BITS(62, 52);
+		reserved |= BITS(62, 52);
 		if (level == 3)
 			reserved |= PTE_NX | BITS(8, 5) | BITS(2, 1);
 	} else if (level >= 4) {
@@ -208,7 +209,6 @@ static struct table_format guest_format(const struct mmu_regs *regs)
 		.amd = regs->amd,
 		.no_gbpages = regs->no_gbpages,
 		.no_pse36 = regs->no_pse36,
-		.pae_soft_bits = regs->pae_soft_bits,
 	};
 }
 

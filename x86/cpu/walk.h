@@ -33,17 +33,23 @@ struct mmu_regs {
 	u16 asid;      /* ASID or VPID: what the TLB's translations are tagged with */
 	bool amd;      /* AMD's choice where the manuals differ, else Intel's */
 	bool no_gbpages, no_pse36; /* features that the guest's processor lacks */
-	/*
-	 * Bits 62:52 of PAE's entries are the software's, as they are in long mode: for a hypervisor
-	 * that shadows with tables of one format.
-	 */
-	bool pae_soft_bits;
 };
 
 enum nested_kind {
 	NESTED_NONE,
 	NESTED_NPT,
 	NESTED_EPT
+};
+
+#define PML_ENTRIES 512
+
+/*
+ * The page-modification log (SDM vol. 3 29.3.6): the guest-physical addresses, cut to 4 KiB, of
+ * accesses that set a D bit in an EPT leaf. It is filled from its end.
+ */
+struct pml {
+	u64 entry[PML_ENTRIES];
+	u16 index; /* of the next entry; none is left when it has gone below 0, to 0xffff */
 };
 
 /* The second dimension: what nCR3 and the host's registers, or the EPTP, say. */
@@ -56,6 +62,7 @@ struct nested {
 	bool nx;	   /* NPT: the host's EFER.NX */
 	bool no_gbpages;   /* 1 GiB entries are reserved */
 	bool no_exec_only; /* EPT: entries with X and not R are a misconfiguration */
+	struct pml *pml;   /* EPT with A and D: log pages that become dirty; NULL: don't */
 };
 
 enum walk_outcome {
@@ -64,8 +71,9 @@ enum walk_outcome {
 	WALK_NPF, /* #VMEXIT(NPF) */
 	WALK_EPT_VIOLATION,
 	WALK_EPT_MISCONFIG,
-	WALK_BUS,  /* a table is at a physical address with nothing behind it: hpa */
-	WALK_PDPTE /* walk_load_pdptes(): reserved bits, MOV to CR raises #GP */
+	WALK_PML_FULL, /* A or D is to be set in an EPT entry, and the log has no room: nothing is */
+	WALK_BUS,      /* a table is at a physical address with nothing behind it: hpa */
+	WALK_PDPTE     /* walk_load_pdptes(): reserved bits, MOV to CR raises #GP */
 };
 
 /*

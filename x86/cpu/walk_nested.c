@@ -260,6 +260,26 @@ static u64 ept_perm(u64 rights)
 	       (rights & EPT_X ? PERM_NESTED_X : 0);
 }
 
+/*
+ * Sets A or D. Whichever it is, there has to be room in the log, though only a page that becomes
+ * dirty takes it.
+ */
+static enum step set_ept_bits(struct walker *w, gpa_t gpa, hpa_t at, u64 *entry, u64 bits)
+{
+	struct pml *pml = w->nested->pml;
+	bool dirties = bits & ~*entry & EPT_D;
+	enum step step;
+
+	if (pml && (*entry & bits) != bits && pml->index >= PML_ENTRIES) {
+		w->t->gpa = gpa;
+		return walk_end(w, WALK_PML_FULL, 0);
+	}
+	step = walk_set(w, at, sizeof(*entry), entry, bits);
+	if (step == STEP_OK && pml && dirties)
+		pml->entry[pml->index--] = gpa & ~(SZ_4K - 1);
+	return step;
+}
+
 static enum step walk_ept(struct walker *w, gpa_t gpa, enum nested_access access,
 			  struct nested_page *page)
 {
@@ -289,7 +309,7 @@ static enum step walk_ept(struct walker *w, gpa_t gpa, enum nested_access access
 		if (ept_leaf(level, entry))
 			break;
 		if (n->ad) {
-			step = walk_set(w, at, sizeof(entry), &entry, EPT_A);
+			step = set_ept_bits(w, gpa, at, &entry, EPT_A);
 			if (step != STEP_OK)
 				return step;
 		}
@@ -302,7 +322,7 @@ static enum step walk_ept(struct walker *w, gpa_t gpa, enum nested_access access
 		return violation(w, gpa, access, r, rights);
 	if (n->ad) {
 		bits = r.write ? EPT_A | EPT_D : EPT_A;
-		step = walk_set(w, at, sizeof(entry), &entry, bits);
+		step = set_ept_bits(w, gpa, at, &entry, bits);
 		if (step != STEP_OK)
 			return step;
 	}

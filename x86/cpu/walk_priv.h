@@ -31,7 +31,7 @@ struct table_format {
 	u8 maxphyaddr;
 	bool nx;  /* bit 63 is NX, not reserved */
 	bool pse; /* 32-bit: bit 7 at level 2 makes a 4 MiB page, else it is ignored */
-	bool amd, no_gbpages, no_pse36, pae_soft_bits;
+	bool amd, no_gbpages, no_pse36;
 };
 
 /* Bits @high to @low. */

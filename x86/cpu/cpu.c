@@ -358,6 +358,7 @@ const char *cpu_exit_name(enum cpu_exit reason)
 		[EXIT_EPT_MISCONFIG] = "EPT misconfiguration",
 		[EXIT_MMIO] = "MMIO",
 		[EXIT_BUS] = "bus error",
+		[EXIT_PML_FULL] = "page-modification log full",
 		[EXIT_SHUTDOWN] = "shutdown",
 		[EXIT_UNIMPLEMENTED] = "unimplemented instruction",
 	};

@@ -126,6 +126,7 @@ enum cpu_exit {
 	EXIT_NPF,
 	EXIT_EPT_VIOLATION,
 	EXIT_EPT_MISCONFIG,
+	EXIT_PML_FULL,	   /* an access has an A or D bit to set, and nested->pml no room */
 	EXIT_MMIO,	   /* an access to a page of cpu_claim_page(): gva, size, write, value */
 	EXIT_BUS,	   /* an access to a physical address with nothing behind it */
 	EXIT_SHUTDOWN,	   /* triple fault */

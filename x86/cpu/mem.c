@@ -111,6 +111,8 @@ void fail_access(struct cpu *cpu, const struct translation *t, gva_t gva, enum a
 		leave(cpu, EXIT_EPT_VIOLATION);
 	case WALK_EPT_MISCONFIG:
 		leave(cpu, EXIT_EPT_MISCONFIG);
+	case WALK_PML_FULL:
+		leave(cpu, EXIT_PML_FULL);
 	default:
 		leave(cpu, EXIT_BUS);
 	}

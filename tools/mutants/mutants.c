@@ -30,6 +30,7 @@ static const char usage[] =
 	"  --build DIR      the build\n"
 	"  --list           print the mutants and end\n"
 	"  --expected       try only the case that is expected to notice\n"
+	"  --one-config     only the configuration in which it is expected to show\n"
 	"  --all-cases      don't begin with that one: find out which case is the first\n"
 	"  --jobs N         mutants at a time (default: one a processor)\n"
 	"  --timeout SECS   for a case (default 20)\n"
@@ -74,7 +75,7 @@ static struct mutant mutants[] = {
 
 static char *suite, *tests;
 static const char *timeout = "20";
-static bool only_expected, all_cases;
+static bool only_expected, one_config, all_cases;
 static volatile sig_atomic_t interrupted;
 
 static void *must(void *p)
@@ -260,6 +261,8 @@ static void try_mutant(struct mutant *m)
 	/* Where it is expected to show. */
 	if (*m->config && try_cases(m, m->config, NULL))
 		return;
+	if (one_config)
+		return;
 	for (i = 0; i < sizeof(configs) / sizeof(configs[0]) && !interrupted; i++)
 		if (strcmp(configs[i], m->config) && try_cases(m, configs[i], NULL))
 			return;
@@ -404,6 +407,7 @@ int main(int argc, char **argv)
 		{"build", required_argument, NULL, 'b'},
 		{"list", no_argument, NULL, 'l'},
 		{"expected", no_argument, NULL, 'e'},
+		{"one-config", no_argument, NULL, 'o'},
 		{"all-cases", no_argument, NULL, 'a'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"timeout", required_argument, NULL, 't'},
@@ -429,6 +433,9 @@ int main(int argc, char **argv)
 			return 0;
 		case 'e':
 			only_expected = true;
+			break;
+		case 'o':
+			one_config = true;
 			break;
 		case 'a':
 			all_cases = true;

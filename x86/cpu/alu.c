@@ -7,30 +7,6 @@
 #include "x86/cpu/exec.h"
 #include "x86/cpu/ops.h"
 
-static inline u64 add_flags(u64 a, u64 b, u64 r, unsigned int size)
-{
-	unsigned int top = 8 * size - 1;
-	u64 f = result_flags(r, size) | ((a ^ b ^ r) & FLAG_AF);
-
-	if (((a & b) | ((a | b) & ~r)) >> top & 1)
-		f |= FLAG_CF;
-	if (((a ^ r) & (b ^ r)) >> top & 1)
-		f |= FLAG_OF;
-	return f;
-}
-
-static inline u64 sub_flags(u64 a, u64 b, u64 r, unsigned int size)
-{
-	unsigned int top = 8 * size - 1;
-	u64 f = result_flags(r, size) | ((a ^ b ^ r) & FLAG_AF);
-
-	if (((~a & b) | ((~a | b) & r)) >> top & 1)
-		f |= FLAG_CF;
-	if (((a ^ b) & (a ^ r)) >> top & 1)
-		f |= FLAG_OF;
-	return f;
-}
-
 void compare(struct cpu *cpu, u64 a, u64 b, unsigned int size)
 {
 	b &= size_mask(size);
@@ -39,36 +15,9 @@ void compare(struct cpu *cpu, u64 a, u64 b, unsigned int size)
 
 u64 change_alu(struct cpu *cpu, u64 a, u64 b, unsigned int size, unsigned int op)
 {
-	u64 mask = size_mask(size), r;
+	u64 r;
 
-	b &= mask;
-	switch (op) {
-	case ALU_ADD:
-		r = (a + b) & mask;
-		set_arith(cpu, add_flags(a, b, r, size));
-		return r;
-	case ALU_ADC:
-		r = (a + b + (cpu->rflags & FLAG_CF)) & mask;
-		set_arith(cpu, add_flags(a, b, r, size));
-		return r;
-	case ALU_SUB:
-		r = (a - b) & mask;
-		set_arith(cpu, sub_flags(a, b, r, size));
-		return r;
-	case ALU_SBB:
-		r = (a - b - (cpu->rflags & FLAG_CF)) & mask;
-		set_arith(cpu, sub_flags(a, b, r, size));
-		return r;
-	case ALU_AND:
-		r = a & b;
-		break;
-	case ALU_OR:
-		r = a | b;
-		break;
-	default:
-		r = a ^ b;
-	}
-	set_arith(cpu, result_flags(r, size));
+	cpu->rflags = alu_flags(cpu->rflags, a, b, size, op, &r);
 	return r;
 }
 
@@ -169,7 +118,7 @@ static u64 rotate(struct cpu *cpu, u64 a, unsigned int n, unsigned int size, uns
 	return r;
 }
 
-static u64 change_shift(struct cpu *cpu, u64 a, u64 count, unsigned int size, unsigned int op)
+u64 change_shift(struct cpu *cpu, u64 a, u64 count, unsigned int size, unsigned int op)
 {
 	unsigned int n = count & (size == 8 ? 63 : 31), bits = 8 * size, top = bits - 1;
 	u64 r, f = 0;

@@ -196,6 +196,8 @@ static void run_block(struct cpu *cpu, u64 max)
 	}
 	cpu->code = block->host;
 	cpu->code_len = block->len;
+	cpu->generation = tlb_generation(cpu->tlb);
+	cpu->context = page_context(cpu);
 	cpu->stale = false;
 	end = insn + (max < block->nr ? max : block->nr);
 	do {
@@ -203,7 +205,7 @@ static void run_block(struct cpu *cpu, u64 max)
 		cpu->saved.rflags = cpu->rflags;
 		rip += insn->len;
 		cpu->next_rip = rip;
-		insn->exec(cpu, insn);
+		insn->quick(cpu, insn);
 		if (cpu->nr_stores)
 			commit_stores(cpu);
 		cpu->rip = cpu->next_rip;

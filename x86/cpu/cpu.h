@@ -271,6 +271,7 @@ struct cpu {
 	u64 next_rip;
 	const u8 *code; /* of the block that is being executed, and its length */
 	u64 code_len;
+	u64 generation, context; /* what an entry of pages[] has that is usable in the block */
 	bool stale;    /* the block, or the translation that it was found by, may have changed */
 	u8 code_bytes; /* 2, 4, 8: the width that CS gives to instructions and stack */
 	u8 nr_stores;

@@ -125,6 +125,7 @@ static void translate_insn(struct insn *insn, const ZydisDecodedInstruction *z,
 	insn->len = z->length;
 	insn->size = z->operand_width / 8;
 	insn->asize = z->address_width / 8;
+	insn->amask = size_mask(insn->asize);
 	insn->lock = z->attributes & ZYDIS_ATTRIB_HAS_LOCK;
 	insn->far = z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
 	if (z->attributes & ZYDIS_ATTRIB_HAS_REPNE)
@@ -143,6 +144,7 @@ static void translate_insn(struct insn *insn, const ZydisDecodedInstruction *z,
 	    z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
 		insn->exec = NULL;
 	insn->simple = is_simple(insn);
+	insn->quick = insn->simple ? quick_exec(insn) : insn->exec;
 	insn->ends = z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
 }
 

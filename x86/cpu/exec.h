@@ -47,6 +47,7 @@ enum rep_kind {
 };
 
 struct insn {
+	exec_fn quick; /* as exec, for an instruction in a block (quick.c) */
 	exec_fn exec;
 	u8 arg; /* what tells apart instructions that share a function */
 	u8 len;
@@ -61,6 +62,7 @@ struct insn {
 	u8 seg;	     /* of the first implicit memory operand: DS, or what a prefix says */
 	u8 nr_ops;
 	u16 mnemonic; /* ZydisMnemonic */
+	u64 amask;    /* of the bits that an address has */
 	struct operand op[4];
 	u8 bytes[15]; /* as fetched */
 };
@@ -130,6 +132,9 @@ struct insn_desc {
 /* By mnemonic; exec is NULL for what is not implemented. (table.c) */
 struct insn_desc insn_lookup(u16 mnemonic);
 
+/* What executes @insn, which is simple, in a block: insn->exec, or something quicker. (quick.c) */
+exec_fn quick_exec(const struct insn *insn);
+
 /* --- blocks (block.c) ------------------------------------------------------ */
 
 #define BLOCK_WORDS 10 /* of 8 bytes: what a block's code may span */
@@ -187,7 +192,19 @@ static inline u8 cpl(const struct cpu *cpu)
 }
 
 /* Offset of a memory operand in its segment; also what LEA gives (before its own truncation). */
-u64 effective(struct cpu *cpu, const struct insn *insn, const struct operand *op);
+static inline u64 effective(struct cpu *cpu, const struct insn *insn, const struct operand *op)
+{
+	u64 ea = op->imm;
+
+	if (op->base < GPR_COUNT)
+		ea += cpu->gpr[op->base];
+	else if (op->base == RIP_REG)
+		ea += cpu->next_rip;
+	if (op->index != NO_REG)
+		ea += cpu->gpr[op->index] * op->scale;
+	return ea & insn->amask;
+}
+
 /* Linear address of @size bytes at @offset of @seg; raises #GP, #SS or #AC. */
 gva_t linear(struct cpu *cpu, unsigned int seg, u64 offset, unsigned int size,
 	     enum access_kind kind);
@@ -202,6 +219,13 @@ u64 sys_read(struct cpu *cpu, gva_t gva, unsigned int size);
 void sys_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value);
 /* Host pointer to the byte at @gva after a translation for @kind. */
 u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind);
+/* What a translation depends on besides the TLB; CR0, CR3, PKRU and the like are the epoch's. */
+static inline u64 page_context(const struct cpu *cpu)
+{
+	return cpu->epoch << 4 | cpu->mmu.cpl << 2 | cpu->mmu.implicit << 1 |
+	       !!(cpu->rflags & FLAG_AC);
+}
+
 /* Whether a store of up to 8 bytes at @host changes the block that is being executed. */
 static inline bool hits_code(const struct cpu *cpu, const u8 *host)
 {
@@ -275,18 +299,12 @@ static inline void set_flag(struct cpu *cpu, u64 flag, bool on)
 	cpu->rflags = on ? cpu->rflags | flag : cpu->rflags & ~flag;
 }
 
-/* ZF, SF and PF of a result that fits @size. */
+/* ZF, SF and PF of a result that fits @size. Flags are computed without branches. */
 static inline u64 result_flags(u64 r, unsigned int size)
 {
-	u64 f = 0;
+	u64 zero = !(r & size_mask(size)), even = !__builtin_parity(r & 0xff);
 
-	if (!(r & size_mask(size)))
-		f |= FLAG_ZF;
-	if (r >> (8 * size - 1) & 1)
-		f |= FLAG_SF;
-	if (!__builtin_parity(r & 0xff))
-		f |= FLAG_PF;
-	return f;
+	return zero * FLAG_ZF | even * FLAG_PF | (r >> (8 * size - 1) & 1) * FLAG_SF;
 }
 
 #define FLAGS_ARITH (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
@@ -297,7 +315,38 @@ static inline void set_arith(struct cpu *cpu, u64 flags)
 }
 
 /* Whether condition @cc (0 … 15, as encoded in Jcc) holds. */
-bool condition(const struct cpu *cpu, unsigned int cc);
+static inline bool condition(const struct cpu *cpu, unsigned int cc)
+{
+	u64 f = cpu->rflags;
+	bool less = !(f & FLAG_SF) != !(f & FLAG_OF), is;
+
+	switch (cc >> 1) {
+	case 0:
+		is = f & FLAG_OF;
+		break;
+	case 1:
+		is = f & FLAG_CF;
+		break;
+	case 2:
+		is = f & FLAG_ZF;
+		break;
+	case 3:
+		is = f & (FLAG_CF | FLAG_ZF);
+		break;
+	case 4:
+		is = f & FLAG_SF;
+		break;
+	case 5:
+		is = f & FLAG_PF;
+		break;
+	case 6:
+		is = less;
+		break;
+	default:
+		is = less || (f & FLAG_ZF);
+	}
+	return is != (cc & 1);
+}
 
 /* --- stack and segments (stack.c, segment.c) ------------------------------- */
 

@@ -121,13 +121,11 @@ void fail_access(struct cpu *cpu, const struct translation *t, gva_t gva, enum a
 u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
 {
 	struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
-	u64 offset = gva & (SZ_4K - 1), context, generation = tlb_generation(cpu->tlb);
+	u64 offset = gva & (SZ_4K - 1), context = page_context(cpu);
+	u64 generation = tlb_generation(cpu->tlb);
 	struct translation t;
 	u8 *frame;
 
-	/* CR0, CR3, CR4, EFER, PKRU and the tables' roots are the epoch's. */
-	context = cpu->epoch << 4 | cpu->mmu.cpl << 2 | cpu->mmu.implicit << 1 |
-		  !!(cpu->rflags & FLAG_AC);
 	if (__builtin_expect(p->page == gva / SZ_4K && p->generation == generation &&
 				     p->context == context,
 			     1)) {
@@ -296,19 +294,6 @@ void sys_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
 	lin_write(cpu, gva, size, value);
 	cpu->mmu.implicit = false;
 	cpu->mmu.cpl = ring;
-}
-
-u64 effective(struct cpu *cpu, const struct insn *insn, const struct operand *op)
-{
-	u64 ea = op->imm;
-
-	if (op->base == RIP_REG)
-		ea += cpu->next_rip;
-	else if (op->base != NO_REG)
-		ea += cpu->gpr[op->base];
-	if (op->index != NO_REG)
-		ea += cpu->gpr[op->index] * op->scale;
-	return ea & size_mask(insn->asize);
 }
 
 static void segment_fault(struct cpu *cpu, unsigned int seg)

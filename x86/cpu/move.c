@@ -1,43 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Data movement: MOV and its kin, exchanges, conditional moves, flags, and the
- * conditions themselves.
+ * Data movement: MOV and its kin, exchanges, conditional moves and flags.
  */
 #include "x86/cpu/exec.h"
 #include "x86/cpu/ops.h"
-
-bool condition(const struct cpu *cpu, unsigned int cc)
-{
-	u64 f = cpu->rflags;
-	bool less = !(f & FLAG_SF) != !(f & FLAG_OF), is;
-
-	switch (cc >> 1) {
-	case 0:
-		is = f & FLAG_OF;
-		break;
-	case 1:
-		is = f & FLAG_CF;
-		break;
-	case 2:
-		is = f & FLAG_ZF;
-		break;
-	case 3:
-		is = f & (FLAG_CF | FLAG_ZF);
-		break;
-	case 4:
-		is = f & FLAG_SF;
-		break;
-	case 5:
-		is = f & FLAG_PF;
-		break;
-	case 6:
-		is = less;
-		break;
-	default:
-		is = less || (f & FLAG_ZF);
-	}
-	return is != (cc & 1);
-}
 
 /* MOV, MOVZX, and all that only copies: sources are zero-extended as they are read. */
 EXEC(mov)

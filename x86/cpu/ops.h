@@ -78,8 +78,66 @@ enum string_op {
 #define STRING_OP(arg)	     ((arg) >> 4)
 #define STRING_SIZE(arg)     ((arg)&15)
 
+static inline u64 add_flags(u64 a, u64 b, u64 r, unsigned int size)
+{
+	unsigned int top = 8 * size - 1;
+	u64 carry = ((a & b) | ((a | b) & ~r)) >> top & 1, over = ((a ^ r) & (b ^ r)) >> top & 1;
+
+	return result_flags(r, size) | ((a ^ b ^ r) & FLAG_AF) | carry * FLAG_CF | over * FLAG_OF;
+}
+
+static inline u64 sub_flags(u64 a, u64 b, u64 r, unsigned int size)
+{
+	unsigned int top = 8 * size - 1;
+	u64 borrow = ((~a & b) | ((~a | b) & r)) >> top & 1;
+	u64 over = ((a ^ b) & (a ^ r)) >> top & 1;
+
+	return result_flags(r, size) | ((a ^ b ^ r) & FLAG_AF) | borrow * FLAG_CF | over * FLAG_OF;
+}
+
+/* Sets *@result to @a @op @b; returns what RFLAGS, now @flags, become. */
+static inline u64 alu_flags(u64 flags, u64 a, u64 b, unsigned int size, enum alu_op op, u64 *result)
+{
+	u64 mask = size_mask(size), carry = flags & FLAG_CF, r, f;
+
+	b &= mask;
+	switch (op) {
+	case ALU_ADD:
+		r = (a + b) & mask;
+		f = add_flags(a, b, r, size);
+		break;
+	case ALU_ADC:
+		r = (a + b + carry) & mask;
+		f = add_flags(a, b, r, size);
+		break;
+	case ALU_SUB:
+		r = (a - b) & mask;
+		f = sub_flags(a, b, r, size);
+		break;
+	case ALU_SBB:
+		r = (a - b - carry) & mask;
+		f = sub_flags(a, b, r, size);
+		break;
+	case ALU_AND:
+		r = a & b;
+		f = result_flags(r, size);
+		break;
+	case ALU_OR:
+		r = a | b;
+		f = result_flags(r, size);
+		break;
+	default:
+		r = a ^ b;
+		f = result_flags(r, size);
+	}
+	*result = r;
+	return (flags & ~FLAGS_ARITH) | f;
+}
+
 /* change_fn of ADD … XOR; arg is enum alu_op. */
 u64 change_alu(struct cpu *cpu, u64 a, u64 b, unsigned int size, unsigned int op);
+/* change_fn of shifts and rotates; arg is enum shift_op. */
+u64 change_shift(struct cpu *cpu, u64 a, u64 count, unsigned int size, unsigned int op);
 /* The flags of a - b. */
 void compare(struct cpu *cpu, u64 a, u64 b, unsigned int size);
 

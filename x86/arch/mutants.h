@@ -262,7 +262,133 @@
 	X(log_range_one_short, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",                 \
 	  "of the pages whose bits are taken the last stays writable", "")                         \
 	X(split_wrong_offset, "dirty", "npt=1", "mmu/dirty_log.exact.la48.huge",                   \
-	  "a split huge page maps its small pages one further", "")
+	  "a split huge page maps its small pages one further", "")                                \
+	X(huge_page_past_slot_end, "huge", "npt=1", "mmu/memslot.ends.la48",                       \
+	  "a huge page is mapped beyond the end of its slot", "ef057cbf825e")                      \
+	X(huge_page_before_slot, "huge", "npt=1", "mmu/memslot.ends.la48",                         \
+	  "a huge page is mapped from before the beginning of its slot", "")                       \
+	X(huge_page_misaligned, "huge", "npt=1", "mmu/memslot.offsets.la48",                       \
+	  "huge pages are used where guest and host addresses are out of step", "")                \
+	X(huge_page_of_small_ones, "huge", "npt=1", "mmu/host_changes.huge_pages",                 \
+	  "the size of the host's page is not considered", "")                                     \
+	X(disallow_largest_only, "huge", "npt=0", "",                                              \
+	  "a table forbids 2 MiB pages over it but none of 1 GiB", "")                             \
+	X(huge_page_never_recovered, "huge", "npt=1", "tdp/huge_split.log_on_off",                 \
+	  "after logging small pages stay where a huge one fits", "")                              \
+	X(recover_looks_at_next, "huge", "npt=1", "",                                              \
+	  "whether a huge page fits is asked of the page behind it", "87aa9ec939ec")               \
+	X(huge_page_never_recovered_rmap, "huge", "npt=1,tdp_mmu=0", "tdp/huge_split.log_on_off",  \
+	  "the same with reverse maps", "")                                                        \
+	X(nx_huge_page_executable, "nx", "npt=1", "tdp/nx_huge.split_by_fetch",                    \
+	  "under the iTLB multihit workaround huge pages are executable", "CVE-2018-12207")        \
+	X(nx_table_becomes_huge_again, "nx", "npt=1", "tdp/nx_huge.split_by_fetch",                \
+	  "a data access makes a huge page where a fetch had it split", "CVE-2018-12207")          \
+	X(nx_split_not_counted, "nx", "npt=1", "tdp/nx_huge.split_by_fetch",                       \
+	  "tables that a fetch split are not remembered, and never zapped", "")                    \
+	X(nx_recovery_without_flush, "nx", "npt=1", "",                                            \
+	  "what the recovery of huge pages zaps stays in TLBs", "048f49809c52")                    \
+	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/memslot.replace.la48",                    \
+	  "an address that was MMIO stays MMIO when a slot appears there", "56f17dd3fbc4")         \
+	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.becomes_ram.la48",                          \
+	  "what a vCPU remembers of its last MMIO access outlives a change of slots",              \
+	  "56f17dd3fbc4")                                                                          \
+	X(mmio_cache_kept_by_invlpg, "mmio", "npt=0", "mmu/mmio.remap.la48", "and INVLPG", "")     \
+	X(mmio_cache_kept_by_cr3, "mmio", "npt=0", "mmu/mmio.remap.la48", "and a load of CR3", "") \
+	X(mmio_over_mapping_kept, "mmio", "npt=0", "shadow/mmio.over_a_mapping.la48",              \
+	  "an MMIO entry replaces a mapping that stays on its reverse map", "aad885e77496")        \
+	X(mmio_generation_never_wraps, "mmio", "npt=1", "",                                        \
+	  "when the generation's bits start over, old MMIO entries count again",                   \
+	  "2020: MMIO generation encoding")                                                        \
+	X(retry_ignores_sequence, "race", "npt=1", "",                                             \
+	  "a fault maps a page that was taken away since it was looked up", "4a42d848db95")        \
+	X(retry_ignores_progress, "race", "npt=1", "",                                             \
+	  "a fault maps a page that is just being taken away", "4a42d848db95")                     \
+	X(retry_range_one_short, "race", "npt=1", "",                                              \
+	  "of the pages that are being taken away the last may be mapped", "")                     \
+	X(retry_not_under_lock, "race", "npt=1", "",                                               \
+	  "whether a page is being taken away is asked before mmu_lock only", "4a42d848db95")      \
+	X(sequence_read_late, "race", "npt=1", "",                                                 \
+	  "a fault reads the sequence after it has looked the page up", "")                        \
+	X(invalid_slot_mapped, "race", "npt=1", "",                                                \
+	  "a fault maps pages of a slot that is being deleted", "")                                \
+	X(unmap_does_nothing, "notifier", "npt=1", "mmu/host_changes.dropped.anon",                \
+	  "pages that the host takes away stay mapped", "")                                        \
+	X(unmap_misses_last_page, "notifier", "npt=1", "mmu/host_changes.dropped.anon",            \
+	  "of pages that the host takes away the last stays mapped", "")                           \
+	X(unmap_without_flush, "flush", "npt=1", "tdp/parallel.flushed.discard",                   \
+	  "pages that the host takes away stay in TLBs", "85f013070639")                           \
+	X(unmap_one_space, "notifier", "npt=1", "tdp/roots.in_smm.discard",                        \
+	  "unmapping skips the roots of system management mode", "CVE-2021-47639")                 \
+	X(unmap_first_slot, "notifier", "npt=1", "mmu/host_changes.aliases",                       \
+	  "of two slots over the same memory the second keeps what was unmapped", "")              \
+	X(age_keeps_accessed, "ageing", "npt=1", "tdp/ageing.idle_goes_used_stays",                \
+	  "ageing leaves A: pages are young for ever", "57128468080a")                             \
+	X(age_tells_old, "ageing", "npt=1", "", "ageing finds pages old that are in use",          \
+	  "57128468080a")                                                                          \
+	X(tracking_restores_no_exec, "tracking", "ept=1,ad_bits=0", "",                            \
+	  "access tracking gives back R only",                                                     \
+	  "2017: restored PTE has needed permissions in fast page fault")                          \
+	X(tracking_keeps_rights, "tracking", "ept=1,ad_bits=0", "tdp/ageing.idle_goes_used_stays", \
+	  "ageing without A bits leaves the entry as it is", "57128468080a")                       \
+	X(tracked_page_slow, "tracking", "ept=1,ad_bits=0", "",                                    \
+	  "an access that tracking made fault takes the slow path",                                \
+	  "2017: restored PTE has needed permissions in fast page fault")                          \
+	X(tracked_write_protected_page, "tracking", "ept=1,ad_bits=0", "",                         \
+	  "a write to a page that tracking made fault gives it W though it was not writable", "")  \
+	X(readonly_slot_writable, "readonly", "npt=1", "mmu/readonly.write_exits.la48",            \
+	  "a read maps a page of a read-only slot writable", "")                                   \
+	X(cow_page_writable, "readonly", "npt=1", "tdp/fast_fault.copy_on_write",                  \
+	  "a read maps a page writable that has to be copied before", "")                          \
+	X(readonly_write_lands, "readonly", "npt=1", "mmu/readonly.write_exits.la48",              \
+	  "a write to a read-only slot is emulated in memory instead of being user space's", "")   \
+	X(prefetch_maps_readonly, "prefetch", "npt=1,tdp_mmu=0", "",                               \
+	  "mapping ahead takes pages of read-only slots", "")                                      \
+	X(prefetch_during_unmap, "race", "npt=0", "",                                              \
+	  "mapping ahead goes on while pages are being taken away", "4a42d848db95")                \
+	X(lost_exchange_ignored, "race", "npt=1", "",                                              \
+	  "an entry that another vCPU changed first counts as installed", "")                      \
+	X(zap_without_freezing, "race", "npt=1", "",                                               \
+	  "an entry that is zapped beside faults may be filled before the flush", "")              \
+	X(zap_beside_faults_no_flush, "flush", "npt=1", "",                                        \
+	  "a huge page that gives way to small ones stays in TLBs", "")                            \
+	X(table_for_page_no_flush, "flush", "npt=1", "",                                           \
+	  "a table that gives way to a huge page stays in TLBs", "")                               \
+	X(yield_forgets_flush, "race", "npt=1", "",                                                \
+	  "what is owed when a walk lets go of mmu_lock is not flushed", "a835429cda91")           \
+	X(yield_then_advance, "race", "npt=1", "",                                                 \
+	  "a walk that let go of mmu_lock skips the entry where it did", "CVE-2021-47094")         \
+	X(root_not_counted, "roots", "npt=1", "",                                                  \
+	  "a vCPU that finds a root does not count as its user", "7533377215b6")                   \
+	X(zap_level_not_atomic, "race", "npt=1", "", "D is taken away by a plain store",           \
+	  "ba3a6120a4e7")                                                                          \
+	X(flush_only_running, "race", "npt=1", "",                                                 \
+	  "a flush is requested only of vCPUs that are in the guest", "")                          \
+	X(flush_does_not_wait, "race", "npt=1", "",                                                \
+	  "a flush does not wait for vCPUs to leave the guest", "")                                \
+	X(flush_skips_last_vcpu, "flush", "npt=1", "tdp/parallel.flushed.discard",                 \
+	  "a request does not reach the last vCPU", "")                                            \
+	X(flush_ranges_not_joined, "flush", "npt=1", "",                                           \
+	  "of two ranges to be flushed the second is forgotten", "")                               \
+	X(flush_range_one_short, "flush", "npt=1", "tdp/parallel.flushed.log_on",                  \
+	  "the last page of a range is not flushed", "")                                           \
+	X(flush_range_of_one_root, "flush", "npt=1", "",                                           \
+	  "flushing a range overlooks what other roots left", "")                                  \
+	X(root_load_without_flush, "flush", "npt=1", "",                                           \
+	  "a new root is used with the TLB of the old one", "")                                    \
+	X(cpu_invlpg_keeps_tables, "cpu", "npt=1", "mmu/invlpg.upper_entry.la48",                  \
+	  "INVLPG keeps what is cached of upper entries", "")                                      \
+	X(cpu_invlpg_one_fragment, "cpu", "npt=1", "mmu/invlpg.large_page.la48",                   \
+	  "INVLPG drops 4 KiB of a large page", "")                                                \
+	X(cpu_invlpg_keeps_global, "cpu", "npt=1", "mmu/global.two_spaces.la48",                   \
+	  "INVLPG keeps global translations", "")                                                  \
+	X(cpu_cr3_drops_pcid_0, "cpu", "npt=1", "mmu/cr3.pcid.la48",                               \
+	  "MOV to CR3 flushes PCID 0 instead of the new one", "")                                  \
+	X(cpu_pge_keeps_global, "cpu", "npt=1", "mmu/global.pge_toggled.la48",                     \
+	  "a change of CR4.PGE keeps global translations", "")                                     \
+	X(cpu_invpcid_all_one, "cpu", "npt=1", "mmu/invpcid.types.la48",                           \
+	  "INVPCID of all PCIDs drops one", "")                                                    \
+	X(cpu_gpa_flush_keeps_combined, "cpu", "npt=1", "tdp/parallel.flushed.log_on",             \
+	  "flushing guest-physical addresses keeps linear translations to them", "")
 
 enum mutant_id {
 	MUTANT_NONE,

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "x86/arch/mutants.h"
 #include "x86/arch/regs.h"
 #include "x86/cpu/pscache.h"
 #include "x86/cpu/tlb.h"
@@ -85,9 +86,13 @@ static bool match_page(const struct cached *e, const void *arg)
 
 	if (e->asid != r->asid)
 		return false;
+	if (MUTANT(cpu_invlpg_keeps_global) && r->one && e->pcid == PCID_GLOBAL)
+		return false;
 	if (e->pcid == PCID_GLOBAL ? !r->global : r->pcid != ANY_PCID && e->pcid != r->pcid)
 		return false;
 	/* all fragments of the page that the guest's entry maps */
+	if (MUTANT(cpu_invlpg_one_fragment) && r->one)
+		return r->gva >> e->shift == e->number;
 	return !r->one || (r->gva >> e->guest_shift) == (e->number << e->shift >> e->guest_shift);
 }
 
@@ -103,7 +108,8 @@ static bool match_table(const struct cached *e, const void *arg)
 static void drop_linear(struct tlb *tlb, struct linear_rule rule)
 {
 	pscache_drop_if(&tlb->cache, CACHED_PAGE, match_page, &rule);
-	pscache_drop_if(&tlb->cache, CACHED_TABLE, match_table, &rule);
+	if (!(MUTANT(cpu_invlpg_keeps_tables) && rule.one))
+		pscache_drop_if(&tlb->cache, CACHED_TABLE, match_table, &rule);
 }
 
 void tlb_invlpg(struct tlb *tlb, u16 asid, u16 pcid, gva_t gva)
@@ -132,7 +138,7 @@ void tlb_invpcid(struct tlb *tlb, u16 asid, unsigned int type, u16 pcid, gva_t g
 		rule.global = true;
 		/* fall through */
 	case INVPCID_ALL:
-		rule.pcid = ANY_PCID;
+		rule.pcid = MUTANT(cpu_invpcid_all_one) ? pcid : ANY_PCID;
 		break;
 	default:
 		return;
@@ -147,7 +153,9 @@ void tlb_mov_cr3(struct tlb *tlb, u16 asid, u64 cr4, u64 value)
 	if (pcide && value & CR3_NOFLUSH)
 		return;
 	drop_linear(tlb, (struct linear_rule){.asid = asid,
-					      .pcid = pcide ? value & CR3_PCID_MASK : 0,
+					      .pcid = pcide && !MUTANT(cpu_cr3_drops_pcid_0)
+							      ? value & CR3_PCID_MASK
+							      : 0,
 					      .tables = TABLES_ALL});
 }
 
@@ -161,7 +169,8 @@ void tlb_mov_cr4(struct tlb *tlb, u16 asid, u16 pcid, u64 old, u64 value)
 {
 	u64 changed = old ^ value;
 
-	if (changed & CR4_PGE || (changed & CR4_PCIDE && !(value & CR4_PCIDE)))
+	if ((changed & CR4_PGE && !MUTANT(cpu_pge_keeps_global)) ||
+	    (changed & CR4_PCIDE && !(value & CR4_PCIDE)))
 		tlb_invpcid(tlb, asid, INVPCID_ALL_GLOBAL, 0, 0);
 	else if (changed & CR4_PAE || (changed & CR4_SMEP && value & CR4_SMEP))
 		drop_linear(tlb, (struct linear_rule){.asid = asid,
@@ -278,7 +287,8 @@ void tlb_flush_gpa(struct tlb *tlb, u16 asid, const struct nested *nested, gpa_t
 		return;
 	pscache_drop_if(&tlb->cache, CACHED_GPA, match_gpa, &rule);
 	pscache_drop_if(&tlb->cache, CACHED_NTABLE, match_gpa, &rule);
-	pscache_drop_if(&tlb->cache, CACHED_PAGE, match_combined, &rule);
+	if (!MUTANT(cpu_gpa_flush_keeps_combined))
+		pscache_drop_if(&tlb->cache, CACHED_PAGE, match_combined, &rule);
 	pscache_drop_if(&tlb->cache, CACHED_TABLE, match_space_tables, &rule);
 }
 

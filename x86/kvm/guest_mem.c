@@ -22,7 +22,7 @@ static struct kvm_memory_slot *slot_of(struct kvm_vcpu *vcpu, gpa_t gpa, bool wr
 	struct kvm_memory_slot *slot = kvm_vcpu_gfn_to_memslot(vcpu, gpa >> PAGE_SHIFT);
 
 	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID) ||
-	    (write && (slot->flags & KVM_MEM_READONLY)))
+	    (write && (slot->flags & KVM_MEM_READONLY) && !MUTANT(readonly_write_lands)))
 		return NULL;
 	return slot;
 }

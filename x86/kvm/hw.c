@@ -136,6 +136,9 @@ void hw_leave_guest(struct vcpu *v)
 /* Sets @req of @v. Whether the vCPU has to be waited for. */
 static bool request(struct vcpu *v, u64 req)
 {
+	if (MUTANT(flush_only_running) &&
+	    __atomic_load_n(&v->mode, __ATOMIC_SEQ_CST) != IN_GUEST_MODE)
+		return false;
 	__atomic_fetch_or(&v->kvm.requests, req, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&v->mode, __ATOMIC_SEQ_CST) != IN_GUEST_MODE)
 		return false;
@@ -167,10 +170,10 @@ static bool request_and_wait(struct kvm *kvm, u64 req)
 	u64 kicked = 0;
 
 	_Static_assert(MAX_VCPUS <= 64, "a bit each");
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n - (MUTANT(flush_skips_last_vcpu) && n > 1); i++)
 		if (request(to_vcpu(kvm->vcpus[i]), req))
 			kicked |= BIT(i);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && !MUTANT(flush_does_not_wait); i++)
 		if (kicked & BIT(i))
 			wait_outside(to_vcpu(kvm->vcpus[i]), req);
 	return kicked != 0;
@@ -199,7 +202,8 @@ void hw_flush_remote(struct kvm *kvm)
 void hw_flush_remote_range(struct kvm *kvm, gfn_t start, u64 pages)
 {
 	unsigned int n = __atomic_load_n(&kvm->nr_vcpus, __ATOMIC_ACQUIRE), i;
-	u64 from = start << PAGE_SHIFT, to = (start + pages) << PAGE_SHIFT;
+	u64 from = start << PAGE_SHIFT;
+	u64 to = (start + pages - MUTANT(flush_range_one_short)) << PAGE_SHIFT;
 	struct vcpu *v;
 
 	if (!mmu_params_tdp(&kvm->params) || pages > RANGE_MAX) {
@@ -215,9 +219,9 @@ void hw_flush_remote_range(struct kvm *kvm, gfn_t start, u64 pages)
 			v->flush_gpa_start = from;
 			v->flush_gpa_end = to;
 		} else {
-			if (from < v->flush_gpa_start)
+			if (from < v->flush_gpa_start && !MUTANT(flush_ranges_not_joined))
 				v->flush_gpa_start = from;
-			if (to > v->flush_gpa_end)
+			if (to > v->flush_gpa_end && !MUTANT(flush_ranges_not_joined))
 				v->flush_gpa_end = to;
 		}
 		hw_spin_unlock(&v->flush_lock);
@@ -256,8 +260,9 @@ void hw_do_flushes(struct vcpu *v)
 	 * By range only what the root in use translated can be found, and only in the address
 	 * space that the guest is in.
 	 */
-	if ((req & KVM_REQ_TLB_FLUSH) || v->many_roots || v->kvm.regs.guest_mode ||
-	    v->nested.kind == NESTED_NONE || (end - start) >> PAGE_SHIFT > RANGE_MAX) {
+	if ((req & KVM_REQ_TLB_FLUSH) || (v->many_roots && !MUTANT(flush_range_of_one_root)) ||
+	    v->kvm.regs.guest_mode || v->nested.kind == NESTED_NONE ||
+	    (end - start) >> PAGE_SHIFT > RANGE_MAX) {
 		flush_all(v, v->root);
 		return;
 	}

@@ -126,7 +126,7 @@ int mmu_set_spte(struct kvm_vcpu *vcpu, struct kvm_memory_slot *slot, u64 *sptep
 	bool flush, mapped, wrprot;
 
 	if (!slot) {
-		if (is_shadow_present_pte(mmu_spte_get(sptep))) {
+		if (is_shadow_present_pte(mmu_spte_get(sptep)) && !MUTANT(mmio_over_mapping_kept)) {
 			mmu_page_zap_pte(kvm, sp, sptep, NULL);
 			shadow_flush_gfns(kvm, sp, gfn, pages);
 		}
@@ -165,7 +165,8 @@ struct kvm_memory_slot *prefetch_frame(struct kvm_vcpu *vcpu, gfn_t gfn, bool wr
 	struct kvm_memory_slot *slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
 	struct hw_page page;
 
-	if (!slot || (slot->flags & (KVM_MEMSLOT_INVALID | SLOT_READONLY)))
+	if (!slot || (slot->flags &
+		      (KVM_MEMSLOT_INVALID | (MUTANT(prefetch_maps_readonly) ? 0 : SLOT_READONLY))))
 		return NULL;
 	if (write && slot_logs_dirty(slot) && !MUTANT(prefetch_logs))
 		return NULL;
@@ -187,7 +188,7 @@ void direct_pte_prefetch(struct kvm_vcpu *vcpu, u64 *sptep)
 	if (sp->role.level > PG_LEVEL_4K || sp->role.ad_disabled)
 		return;
 	/* Pages that are on their way out would be mapped again. */
-	if (vcpu->kvm->mmu_invalidate_in_progress)
+	if (vcpu->kvm->mmu_invalidate_in_progress && !MUTANT(prefetch_during_unmap))
 		return;
 	for (i = first; i < first + PTE_PREFETCH_NUM; i++) {
 		unsigned int access = sp->role.access;

@@ -118,7 +118,8 @@ static bool mmio_info_in_cache(struct kvm_vcpu *vcpu, u64 addr, bool direct)
 {
 	gva_t gva = mmio_cache_gva(vcpu, addr);
 
-	if (vcpu->mmio_gen == MMIO_GEN_NONE || vcpu->mmio_gen != mmio_cache_gen(vcpu))
+	if (vcpu->mmio_gen == MMIO_GEN_NONE ||
+	    (vcpu->mmio_gen != mmio_cache_gen(vcpu) && !MUTANT(mmio_cache_stale)))
 		return false;
 	if (direct)
 		return vcpu->mmio_gfn == addr >> PAGE_SHIFT;
@@ -183,7 +184,7 @@ static bool page_fault_can_be_fast(const struct kvm_vcpu *vcpu, const struct kvm
 		return false;
 	/* Not present: then only because access tracking has taken the rights. */
 	if (!fault->present)
-		return !spte_format(vcpu->kvm)->ad;
+		return !spte_format(vcpu->kvm)->ad && !MUTANT(tracked_page_slow);
 	return fault->write;
 }
 
@@ -219,7 +220,7 @@ static int fast_page_fault_once(struct kvm_vcpu *vcpu, struct kvm_page_fault *fa
 	new = spte;
 	if (is_access_track_spte(kvm, spte))
 		new = restore_acc_track_spte(kvm, new);
-	if (fault->write && is_mmu_writable_spte(spte)) {
+	if (fault->write && (is_mmu_writable_spte(spte) || MUTANT(tracked_write_protected_page))) {
 		new |= spte_format(kvm)->write;
 		/* One bit would be logged for all of a huge page: it has to be split. */
 		if (level > PG_LEVEL_4K && fault->slot && slot_logs_dirty(fault->slot) &&
@@ -300,7 +301,7 @@ int kvm_faultin_pfn(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, unsigne
 	fault->mmu_seq = __atomic_load_n(&kvm->mmu_invalidate_seq, __ATOMIC_ACQUIRE);
 
 	/* Try again once the slot is gone, or elsewhere: its frames must not be mapped any more. */
-	if (slot && slot->flags & KVM_MEMSLOT_INVALID)
+	if (slot && slot->flags & KVM_MEMSLOT_INVALID && !MUTANT(invalid_slot_mapped))
 		return RET_PF_RETRY;
 	if (!slot)
 		return handle_noslot_fault(vcpu, fault, access);
@@ -317,8 +318,11 @@ int kvm_faultin_pfn(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, unsigne
 	if (r)
 		return r;
 	hw_yield_point(kvm, "kvm_faultin_pfn: resolved");
+	if (MUTANT(sequence_read_late))
+		fault->mmu_seq = __atomic_load_n(&kvm->mmu_invalidate_seq, __ATOMIC_ACQUIRE);
 	fault->pfn = page.hpa;
-	fault->map_writable = page.writable && !readonly;
+	fault->map_writable = (page.writable || MUTANT(cow_page_writable)) &&
+			      (!readonly || MUTANT(readonly_slot_writable));
 	fault->host_level = page.level;
 
 	/* Spares waiting for mmu_lock where it will be in vain. */
@@ -341,7 +345,8 @@ bool is_page_fault_stale(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 	 */
 	if (!sp && __atomic_load_n(&vcpu->requests, __ATOMIC_ACQUIRE) & KVM_REQ_MMU_FREE_OBSOLETE)
 		return true;
-	return fault->slot && mmu_invalidate_retry_gfn(vcpu->kvm, fault->mmu_seq, fault->gfn);
+	return fault->slot && !MUTANT(retry_not_under_lock) &&
+	       mmu_invalidate_retry_gfn(vcpu->kvm, fault->mmu_seq, fault->gfn);
 }
 
 /* --- direct faults ---------------------------------------------------------------------------------- */

@@ -19,7 +19,7 @@ int kvm_mmu_max_mapping_level(struct kvm *kvm, const struct kvm_memory_slot *slo
 {
 	const struct kvm_lpage_info *info;
 
-	if (max > host_level)
+	if (max > host_level && !MUTANT(huge_page_of_small_ones))
 		max = host_level;
 	if (max > (int)kvm->params.max_huge_level)
 		max = kvm->params.max_huge_level;
@@ -35,7 +35,8 @@ void kvm_mmu_gfn_disallow_lpage(const struct kvm_memory_slot *slot, gfn_t gfn, i
 {
 	int level, now;
 
-	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES; level++) {
+	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES - MUTANT(disallow_largest_only);
+	     level++) {
 		struct kvm_lpage_info *info =
 			&slot->arch.lpage_info[level - 1][slot_index(slot, gfn, level)];
 
@@ -62,7 +63,8 @@ void kvm_mmu_hugepage_adjust(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault
 	if (level == PG_LEVEL_4K || fault->huge_page_disallowed)
 		return;
 	/* The slot's place in both address spaces has been compared when lpage_info was made. */
-	MMU_BUG_ON(((fault->gfn << PAGE_SHIFT) ^ fault->pfn) & level_mask(level) & ~(SZ_4K - 1));
+	MMU_BUG_ON(!MUTANT(huge_page_misaligned) && !MUTANT(huge_page_of_small_ones) &&
+		   ((fault->gfn << PAGE_SHIFT) ^ fault->pfn) & level_mask(level) & ~(SZ_4K - 1));
 	fault->goal_level = level;
 	fault->pfn &= ~level_mask(level);
 }
@@ -74,7 +76,8 @@ void disallowed_hugepage_adjust(struct kvm_page_fault *fault, u64 spte, int leve
 	if (level == PG_LEVEL_4K || level != fault->goal_level || !is_shadow_present_pte(spte) ||
 	    is_large_pte(spte))
 		return;
-	if (!__atomic_load_n(&spte_to_child_sp(spte)->nx_huge_page_disallowed, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&spte_to_child_sp(spte)->nx_huge_page_disallowed, __ATOMIC_RELAXED) ||
+	    MUTANT(nx_table_becomes_huge_again))
 		return;
 	/*
 	 * A fetch had the small pages made. A huge page in their place would be split again by the
@@ -88,7 +91,8 @@ void disallowed_hugepage_adjust(struct kvm_page_fault *fault, u64 spte, int leve
 void account_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp, bool nx_huge_page_possible)
 {
 	__atomic_store_n(&sp->nx_huge_page_disallowed, true, __ATOMIC_RELAXED);
-	if (!nx_huge_page_possible || !list_empty(&sp->possible_nx_huge_page_link))
+	if (!nx_huge_page_possible || !list_empty(&sp->possible_nx_huge_page_link) ||
+	    MUTANT(nx_split_not_counted))
 		return;
 	list_add_tail(&sp->possible_nx_huge_page_link, &kvm->arch.possible_nx_huge_pages);
 	kvm->arch.nr_possible_nx_huge_pages++;
@@ -118,7 +122,7 @@ static void flush_or_zap(struct kvm *kvm, struct list *invalid, bool flush)
 {
 	if (!list_empty(invalid))
 		kvm_mmu_commit_zap_page(kvm, invalid); /* flushes */
-	else if (flush)
+	else if (flush && !MUTANT(nx_recovery_without_flush))
 		hw_flush_remote(kvm);
 }
 

@@ -43,14 +43,15 @@ static int alloc_lpage_info(struct kvm_memory_slot *slot, int level)
 	 * A huge page in the guest is one in the host only where both are aligned alike. Else,
 	 * and where the slot has only part of one, there is a reason against it for good.
 	 */
-	if ((slot->base_gfn ^ (slot->hva >> PAGE_SHIFT)) & mask) {
+	if (((slot->base_gfn ^ (slot->hva >> PAGE_SHIFT)) & mask) &&
+	    !MUTANT(huge_page_misaligned)) {
 		for (u64 i = 0; i < n; i++)
 			info[i].disallow_lpage = 1;
 		return 0;
 	}
-	if (slot->base_gfn & mask)
+	if (slot->base_gfn & mask && !MUTANT(huge_page_before_slot))
 		info[0].disallow_lpage = 1;
-	if (end & mask)
+	if (end & mask && !MUTANT(huge_page_past_slot_end))
 		info[n - 1].disallow_lpage = 1;
 	return 0;
 }
@@ -104,7 +105,8 @@ void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen)
 	 * those bits start over, an old one would count again. The lowest bit tells address
 	 * spaces apart.
 	 */
-	if (gen & ~MMIO_GEN_MASK && !(gen & MMIO_GEN_MASK & ~1ull))
+	if (gen & ~MMIO_GEN_MASK && !(gen & MMIO_GEN_MASK & ~1ull) &&
+	    !MUTANT(mmio_generation_never_wraps))
 		kvm_mmu_zap_all_fast(kvm);
 }
 
@@ -150,7 +152,7 @@ static void recover_huge_pages(struct kvm *kvm, const struct kvm_memory_slot *sl
 	/* The tables that go may be in use until the flush: it belongs to the same section. */
 	if (kvm_memslots_have_rmaps(kvm)) {
 		hw_write_lock(kvm);
-		if (rmap_slot_recover_huge(kvm, slot))
+		if (!MUTANT(huge_page_never_recovered_rmap) && rmap_slot_recover_huge(kvm, slot))
 			hw_flush_remote_range(kvm, slot->base_gfn, slot->npages);
 		hw_write_unlock(kvm);
 	}

@@ -39,11 +39,14 @@ void kvm_mmu_invalidate_end(struct kvm *kvm)
 
 bool mmu_invalidate_retry_gfn(const struct kvm *kvm, u64 mmu_seq, gfn_t gfn)
 {
-	if (__atomic_load_n(&kvm->mmu_invalidate_in_progress, __ATOMIC_ACQUIRE) &&
+	if (!MUTANT(retry_ignores_progress) &&
+	    __atomic_load_n(&kvm->mmu_invalidate_in_progress, __ATOMIC_ACQUIRE) &&
 	    gfn >= __atomic_load_n(&kvm->mmu_invalidate_start, __ATOMIC_RELAXED) &&
-	    gfn < __atomic_load_n(&kvm->mmu_invalidate_end, __ATOMIC_RELAXED))
+	    gfn < __atomic_load_n(&kvm->mmu_invalidate_end, __ATOMIC_RELAXED) -
+			    MUTANT(retry_range_one_short))
 		return true;
-	return __atomic_load_n(&kvm->mmu_invalidate_seq, __ATOMIC_ACQUIRE) != mmu_seq;
+	return __atomic_load_n(&kvm->mmu_invalidate_seq, __ATOMIC_ACQUIRE) != mmu_seq &&
+	       !MUTANT(retry_ignores_sequence);
 }
 
 bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
@@ -51,6 +54,9 @@ bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
 	bool flush = false;
 
 	hw_assert_write_locked(kvm);
+	if (MUTANT(unmap_does_nothing))
+		return false;
+	range->end -= MUTANT(unmap_misses_last_page);
 	if (kvm_memslots_have_rmaps(kvm))
 		flush = rmap_unmap_range(kvm, range->slot, range->start, range->end);
 	if (is_tdp_mmu_enabled(kvm))
@@ -66,7 +72,7 @@ static bool age_range(struct kvm *kvm, struct kvm_gfn_range *range, bool test_on
 	if (kvm_memslots_have_rmaps(kvm))
 		young = rmap_age_range(kvm, range->slot, range->start, range->end, test_only);
 	/* Ageing must reach both; a test may stop at the first that says yes. */
-	if (is_tdp_mmu_enabled(kvm) && !(young && test_only))
+	if (is_tdp_mmu_enabled(kvm) && !(young && test_only) && !MUTANT(age_tells_old))
 		young |= kvm_tdp_mmu_age_gfn_range(kvm, range, test_only);
 	return young;
 }

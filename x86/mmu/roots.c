@@ -285,7 +285,8 @@ static int kvm_mmu_load(struct kvm_vcpu *vcpu)
 	kvm_mmu_sync_roots(vcpu);
 	trace_mmu(vcpu->kvm, kvm_mmu_load, vcpu->vcpu_idx, mmu->root.hpa, mmu->root.pgd);
 	/* The frames may have been a root before, of another time or vCPU. */
-	hw_flush_current(vcpu);
+	if (!MUTANT(root_load_without_flush))
+		hw_flush_current(vcpu);
 	return 0;
 }
 
@@ -365,7 +366,8 @@ void kvm_mmu_new_pgd(struct kvm_vcpu *vcpu, gpa_t new_pgd, bool flush)
 	bool tdp = mmu->root_role.direct && mmu_params_tdp(&vcpu->kvm->params);
 
 	/* What is remembered of a gva belongs to the old tables. */
-	vcpu_clear_mmio_info(vcpu, MMIO_GVA_ANY);
+	if (!MUTANT(mmio_cache_kept_by_cr3))
+		vcpu_clear_mmio_info(vcpu, MMIO_GVA_ANY);
 	if (!fast_pgd_switch(vcpu, mmu, new_pgd))
 		return; /* loading the new root will synchronise and flush */
 

@@ -13,7 +13,7 @@
 /* Nothing of @gva is remembered as MMIO. */
 static void clear_mmio_gva(struct kvm_vcpu *vcpu, gva_t gva)
 {
-	if (vcpu->mmio_gva == (gva & ~(SZ_4K - 1)))
+	if (vcpu->mmio_gva == (gva & ~(SZ_4K - 1)) && !MUTANT(mmio_cache_kept_by_invlpg))
 		vcpu->mmio_gva = MMIO_GVA_NONE;
 }
 
@@ -195,7 +195,7 @@ static void pte_prefetch(struct kvm_vcpu *vcpu, u64 *sptep)
 		direct_pte_prefetch(vcpu, sptep);
 		return;
 	}
-	if (vcpu->kvm->mmu_invalidate_in_progress)
+	if (vcpu->kvm->mmu_invalidate_in_progress && !MUTANT(prefetch_during_unmap))
 		return;
 	for (i = first; i < first + PTE_PREFETCH_NUM; i++) {
 		if (&sp->spt[i] == sptep || is_shadow_present_pte(mmu_spte_get(&sp->spt[i])))

@@ -136,7 +136,7 @@ u64 mark_spte_for_access_track(const struct kvm *kvm, u64 spte)
 
 	if (spte_ad_enabled(spte))
 		return spte & ~f->accessed;
-	if (is_access_track_spte(kvm, spte))
+	if (is_access_track_spte(kvm, spte) || MUTANT(tracking_keeps_rights))
 		return spte;
 	/*
 	 * W isn't kept: it is given back by a write fault, and only if MMU_WRITABLE says so then.
@@ -147,7 +147,8 @@ u64 mark_spte_for_access_track(const struct kvm *kvm, u64 spte)
 u64 restore_acc_track_spte(const struct kvm *kvm, u64 spte)
 {
 	const struct spte_format *f = spte_format(kvm);
-	u64 saved = spte >> SPTE_SAVED_SHIFT & f->acc_saved;
+	u64 saved = spte >> SPTE_SAVED_SHIFT &
+		    (MUTANT(tracking_restores_no_exec) ? f->present : f->acc_saved);
 
 	MMU_BUG_ON(!is_access_track_spte(kvm, spte));
 	spte &= ~(f->acc_saved << SPTE_SAVED_SHIFT);
@@ -182,7 +183,7 @@ bool make_spte(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp,
 
 	if (level > PG_LEVEL_4K) {
 		spte |= f->large;
-		if (is_nx_huge_page_enabled(kvm))
+		if (is_nx_huge_page_enabled(kvm) && !MUTANT(nx_huge_page_executable))
 			pte_access &= ~ACC_EXEC;
 	}
 	spte |= pte_access & ACC_EXEC ? f->exec : f->nx;
@@ -325,5 +326,5 @@ bool check_mmio_spte(struct kvm_vcpu *vcpu, u64 spte)
 	if (gen & KVM_MEMSLOT_GEN_UPDATE)
 		return false;
 	trace_mmu(vcpu->kvm, check_mmio_spte, spte, gen & MMIO_GEN_MASK, spte_gen);
-	return spte_gen == (gen & MMIO_GEN_MASK);
+	return spte_gen == (gen & MMIO_GEN_MASK) || MUTANT(mmio_generation_ignored);
 }

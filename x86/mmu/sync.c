@@ -516,7 +516,8 @@ void kvm_mmu_sync_roots(struct kvm_vcpu *vcpu)
 
 	if (mmu->root_role.direct || mmu->root.hpa == INVALID_PAGE)
 		return;
-	vcpu->mmio_gva = MMIO_GVA_NONE;
+	if (!MUTANT(mmio_cache_kept_by_cr3))
+		vcpu->mmio_gva = MMIO_GVA_NONE;
 	if (mmu->cpu_role.base.level >= 4) {
 		sync_root(vcpu, mmu->root.hpa);
 		return;

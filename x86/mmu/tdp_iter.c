@@ -86,7 +86,10 @@ void tdp_iter_next(struct tdp_iter *iter)
 {
 	if (iter->yielded) {
 		tdp_iter_restart(iter);
-		return;
+		if (!MUTANT(yield_then_advance))
+			return;
+		while (step_down(iter))
+			;
 	}
 	if (step_down(iter))
 		return;

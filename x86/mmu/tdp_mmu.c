@@ -191,7 +191,8 @@ bool tdp_set_spte_atomic(struct kvm *kvm, struct tdp_iter *iter, u64 new_spte)
 
 	MMU_BUG_ON(iter->yielded || is_removed_spte(old_spte));
 	if (!__atomic_compare_exchange_n(iter->sptep, &iter->old_spte, new_spte, false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+	    !MUTANT(lost_exchange_ignored))
 		return false;
 	spte_changed(kvm, iter->as_id, iter->gfn, old_spte, new_spte, iter->level, true);
 	iter->old_spte = new_spte;
@@ -214,6 +215,10 @@ bool tdp_clear_spte_bits(struct kvm *kvm, struct tdp_iter *iter, u64 bits)
 {
 	u64 old_spte = iter->old_spte;
 
+	if (MUTANT(zap_level_not_atomic)) {
+		hw_yield_point(kvm, "clear bits");
+		__atomic_store_n(iter->sptep, old_spte, __ATOMIC_RELAXED);
+	}
 	/* A and D that the hardware sets meanwhile stay as they are. */
 	while (!__atomic_compare_exchange_n(iter->sptep, &old_spte, old_spte & ~bits, false,
 					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
@@ -230,8 +235,11 @@ bool tdp_zap_spte_atomic(struct kvm *kvm, struct tdp_iter *iter)
 {
 	if (!tdp_set_spte_atomic(kvm, iter, REMOVED_SPTE))
 		return false;
+	if (MUTANT(zap_without_freezing))
+		__atomic_store_n(iter->sptep, 0, __ATOMIC_RELEASE);
 	hw_yield_point(kvm, "tdp zap");
-	hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
+	if (!MUTANT(zap_beside_faults_no_flush))
+		hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
 	/* Nobody else touches a frozen entry. */
 	__atomic_store_n(iter->sptep, 0, __ATOMIC_RELEASE);
 	iter->old_spte = 0;
@@ -242,7 +250,7 @@ bool tdp_iter_cond_resched(struct kvm *kvm, struct tdp_iter *iter, bool flush, b
 {
 	if (iter->next_gfn == iter->yielded_gfn || !hw_lock_contended(kvm))
 		return false;
-	if (flush)
+	if (flush && !MUTANT(yield_forgets_flush))
 		hw_flush_remote(kvm);
 	hw_rcu_read_unlock();
 	if (shared)
@@ -318,7 +326,8 @@ static struct kvm_mmu_page *find_root(struct kvm *kvm, union kvm_mmu_page_role r
 
 	list_for_each(root, &kvm->arch.tdp_mmu_roots, link)
 		/* An invalid one's role is never asked for. */
-		if (root->role.word == role.word && get_root(root)) return root;
+		if (root->role.word == role.word &&
+		    (MUTANT(root_not_counted) || get_root(root))) return root;
 	return NULL;
 }
 
@@ -416,7 +425,7 @@ static int install_leaf(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, str
 		if (!tdp_set_spte_atomic(kvm, iter, new_spte))
 			return RET_PF_RETRY;
 		/* The table that stood here may be walked from what the TLBs know of it. */
-		if (was_present && !was_leaf)
+		if (was_present && !was_leaf && !MUTANT(table_for_page_no_flush))
 			hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
 		trace_mmu(kvm, kvm_mmu_set_spte, iter->gfn, new_spte, hw_hpa(iter->sptep),
 			  (u64)iter->level);

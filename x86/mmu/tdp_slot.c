@@ -57,8 +57,8 @@ bool kvm_tdp_mmu_zap_leafs(struct kvm *kvm, int as_id, gfn_t start, gfn_t end, b
 
 bool kvm_tdp_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, bool flush)
 {
-	return kvm_tdp_mmu_zap_leafs(kvm, range->slot->as_id, range->start, range->end,
-				     range->may_block, flush);
+	return kvm_tdp_mmu_zap_leafs(kvm, MUTANT(unmap_one_space) ? 0 : range->slot->as_id,
+				     range->start, range->end, range->may_block, flush);
 }
 
 bool kvm_tdp_mmu_zap_sp(struct kvm *kvm, struct kvm_mmu_page *sp)
@@ -201,7 +201,8 @@ static bool age_leaf(struct kvm *kvm, struct tdp_iter *iter)
 		    !is_accessed_spte(kvm, old_spte))
 			return false;
 		if (spte_ad_enabled(old_spte))
-			new_spte = old_spte & ~spte_format(kvm)->accessed;
+			new_spte = old_spte &
+				   ~(MUTANT(age_keeps_accessed) ? 0 : spte_format(kvm)->accessed);
 		else
 			new_spte = mark_spte_for_access_track(kvm, old_spte);
 	} while (!__atomic_compare_exchange_n(iter->sptep, &old_spte, new_spte, false,
@@ -445,7 +446,8 @@ static int possible_level(struct kvm *kvm, const struct kvm_memory_slot *slot, g
 {
 	struct hw_page page;
 
-	if (!hw_page_present(kvm, gfn_to_hva(slot, gfn), false, &page))
+	if (!hw_page_present(kvm, gfn_to_hva(slot, gfn + MUTANT(recover_looks_at_next) * 512),
+			     false, &page))
 		return PG_LEVEL_4K;
 	return kvm_mmu_max_mapping_level(kvm, slot, gfn, page.level, PG_LEVEL_1G);
 }
@@ -473,7 +475,8 @@ bool kvm_tdp_mmu_recover_huge_pages(struct kvm *kvm, const struct kvm_memory_slo
 			    iter.gfn + KVM_PAGES_PER(iter.level) > end)
 				continue;
 			while (tdp_child_pt(iter.old_spte, iter.level) &&
-			       possible_level(kvm, slot, iter.gfn) >= iter.level)
+			       possible_level(kvm, slot, iter.gfn) >=
+				       iter.level + MUTANT(huge_page_never_recovered))
 				flush |= tdp_set_spte_atomic(kvm, &iter, 0);
 		}
 		/*

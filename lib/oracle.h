@@ -91,6 +91,12 @@ void oracle_history_free(struct oracle_history *h);
 /* The entry at @gpa was @old and is something else from now on (the tables themselves say what). */
 void oracle_stored(struct oracle_history *h, gpa_t gpa, u64 old);
 
+/*
+ * CR3 (with @r's PCID) and PDPTEs were those of @r, and are something else from now on: translations that they gave may
+ * be remembered for that PCID, and global ones for all.
+ */
+void oracle_left_root(struct oracle_history *h, const struct oracle_regs *r);
+
 enum oracle_flush {
 	ORACLE_FLUSH_ADDR, /* INVLPG: @gva in current PCID, and global ones; all tables of that PCID */
 	ORACLE_FLUSH_ADDR_PCID,	 /* INVPCID 0: @gva in @pcid, not global ones */
@@ -104,11 +110,15 @@ void oracle_flushed(struct oracle_history *h, enum oracle_flush what, u16 pcid, 
 
 /*
  * All outcomes that are allowed: that of the tables as they stand first, then those of translations that may be
- * remembered from what the entries held since the last flush that covers the address. @nr: how many; if there are more
- * than ORACLE_MAX_OUTCOMES, *@overflow says that not all are told.
+ * remembered from what the entries held since the last flush that covers the address. Returns how many; if there are more
+ * than ORACLE_MAX_OUTCOMES, or too many combinations of what entries have held, *@overflow says that not all are told.
+ * Where anything remembered could play a part, must_set of all outcomes is 0.
  */
 unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *r,
 			    struct oracle_access access, oracle_read read, void *arg,
 			    struct oracle_outcome out[ORACLE_MAX_OUTCOMES], bool *overflow);
+
+/* Whether the last oracle_allowed() looked at anything but the tables as they stand. */
+bool oracle_looked_back(const struct oracle_history *h);
 
 #endif

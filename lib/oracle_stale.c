@@ -12,9 +12,10 @@
 
 #include "oracle.h"
 
-#define BUCKETS	  4096
+#define BUCKETS	  256
 #define MAX_COMBI 512 /* combinations that are tried for an access */
 #define MAX_READS 8
+#define MAX_ROOTS 32
 
 /* An entry held @value until @until. */
 struct past {
@@ -31,6 +32,12 @@ struct addr_flush {
 	struct addr_flush *next;
 };
 
+/* A root that was in use until @until. */
+struct left_root {
+	u64 cr3, pdpte[4], until;
+	u16 pcid;
+};
+
 struct oracle_history {
 	u64 now;
 	struct past *past[BUCKETS];
@@ -39,6 +46,10 @@ struct oracle_history {
 	u64 local_flush;      /* all that are not global */
 	u64 all_flush;
 	bool dirty; /* anything remembered at all */
+	bool looked_back;
+	struct left_root root[MAX_ROOTS];
+	unsigned int nr_roots;
+	bool roots_lost; /* there were more */
 };
 
 struct oracle_history *oracle_history_new(void)
@@ -63,6 +74,8 @@ static void forget_all(struct oracle_history *h)
 		}
 	}
 	h->dirty = false;
+	h->nr_roots = 0;
+	h->roots_lost = false;
 }
 
 void oracle_history_free(struct oracle_history *h)
@@ -74,7 +87,7 @@ void oracle_history_free(struct oracle_history *h)
 
 static unsigned int bucket(u64 key)
 {
-	return (key * 0x9e3779b97f4a7c15ull) >> 52;
+	return (key * 0x9e3779b97f4a7c15ull) >> 56;
 }
 
 void oracle_stored(struct oracle_history *h, gpa_t gpa, u64 old)
@@ -84,11 +97,43 @@ void oracle_stored(struct oracle_history *h, gpa_t gpa, u64 old)
 	h->now++;
 	if (!(old & PTE_P))
 		return; /* what is not present is not remembered */
+	/* The same value once more was held until now; A and D make no other translation. */
+	for (p = h->past[bucket(gpa)]; p; p = p->next) {
+		if (p->gpa == gpa && (p->value | PTE_A | PTE_D) == (old | PTE_A | PTE_D)) {
+			p->until = h->now;
+			return;
+		}
+	}
 	p = malloc(sizeof(*p));
 	if (!p)
 		abort();
 	*p = (struct past){gpa, old, h->now, h->past[bucket(gpa)]};
 	h->past[bucket(gpa)] = p;
+	h->dirty = true;
+}
+
+static u16 pcid_of(const struct oracle_regs *r)
+{
+	return r->cr4 & CR4_PCIDE ? r->cr3 & CR3_PCID_MASK : 0;
+}
+
+void oracle_left_root(struct oracle_history *h, const struct oracle_regs *r)
+{
+	struct left_root left = {.cr3 = r->cr3, .pcid = pcid_of(r), .until = ++h->now};
+	unsigned int i;
+
+	memcpy(left.pdpte, r->pdpte, sizeof(left.pdpte));
+	for (i = 0; i < h->nr_roots; i++)
+		if (h->root[i].cr3 == left.cr3 && h->root[i].pcid == left.pcid &&
+		    !memcmp(h->root[i].pdpte, left.pdpte, sizeof(left.pdpte)))
+			break;
+	if (i == MAX_ROOTS) {
+		h->roots_lost = true;
+		return;
+	}
+	h->root[i] = left;
+	if (i == h->nr_roots)
+		h->nr_roots++;
 	h->dirty = true;
 }
 
@@ -205,11 +250,14 @@ static bool same(const struct oracle_outcome *a, const struct oracle_outcome *b)
 	return a->verdict == b->verdict && a->error == b->error && a->gpa == b->gpa;
 }
 
-/* Tries all that was held after @since; @global_only: only translations that are global. */
+/*
+ * Tries all that was held after @since; @global_only: only translations that are global;
+ * @other: the root is another one, so that what its tables hold now is remembered as well.
+ */
 static unsigned int collect(struct oracle_history *h, const struct oracle_regs *r,
 			    struct oracle_access access, oracle_read read, void *arg, u64 since,
-			    bool global_only, struct oracle_outcome *out, unsigned int nr,
-			    bool *overflow)
+			    bool global_only, bool other, struct oracle_outcome *out,
+			    unsigned int nr, bool *overflow)
 {
 	struct choice c = {.h = h, .read = read, .arg = arg, .since = since};
 	unsigned int tries = 0, i;
@@ -224,7 +272,10 @@ static unsigned int collect(struct oracle_history *h, const struct oracle_regs *
 			*overflow = true;
 			return nr;
 		}
-		if (!c.stale || o.verdict == ORACLE_NO_TABLE || (global_only && !o.global))
+		if (!c.stale && !other)
+			continue;
+		h->looked_back = true;
+		if (o.verdict == ORACLE_NO_TABLE || (global_only && !o.global))
 			continue;
 		/* A fault comes from memory of rights only, never from "not present" or reserved bits. */
 		if (o.verdict == ORACLE_PF && (!(o.error & PFERR_P) || (o.error & PFERR_RSVD)))
@@ -251,12 +302,13 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 			    struct oracle_access access, oracle_read read, void *arg,
 			    struct oracle_outcome out[ORACLE_MAX_OUTCOMES], bool *overflow)
 {
-	u16 pcid = r->cr4 & CR4_PCIDE ? r->cr3 & CR3_PCID_MASK : 0;
+	u16 pcid = pcid_of(r);
 	struct addr_flush *f;
 	u64 local, global;
-	unsigned int nr = 1;
+	unsigned int nr = 1, i;
 
-	*overflow = false;
+	*overflow = h->roots_lost;
+	h->looked_back = false;
 	out[0] = oracle_judge(r, access, read, arg);
 	if (!h->dirty || out[0].verdict == ORACLE_GP || !(r->cr0 & CR0_PG))
 		return nr;
@@ -264,8 +316,28 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 	global = later(h->all_flush, f ? f->global : 0);
 	local = later(later(h->all_flush, h->local_flush),
 		      later(h->pcid_flush[pcid], f ? f->local : 0));
-	nr = collect(h, r, access, read, arg, local, false, out, nr, overflow);
-	if (global < local)
-		nr = collect(h, r, access, read, arg, global, true, out, nr, overflow);
+	nr = collect(h, r, access, read, arg, local, false, false, out, nr, overflow);
+	if (global < local && (r->cr4 & CR4_PGE))
+		nr = collect(h, r, access, read, arg, global, true, false, out, nr, overflow);
+	for (i = 0; i < h->nr_roots; i++) {
+		const struct left_root *left = &h->root[i];
+		struct oracle_regs old = *r;
+
+		old.cr3 = left->cr3;
+		memcpy(old.pdpte, left->pdpte, sizeof(old.pdpte));
+		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3)
+			nr = collect(h, &old, access, read, arg, local, false, true, out, nr,
+				     overflow);
+		else if (left->until > global && (r->cr4 & CR4_PGE))
+			nr = collect(h, &old, access, read, arg, global, true, true, out, nr,
+				     overflow);
+	}
+	for (i = 0; h->looked_back && i < out[0].nr_entries; i++)
+		out[0].entry[i].must_set = 0;
 	return nr;
+}
+
+bool oracle_looked_back(const struct oracle_history *h)
+{
+	return h->looked_back;
 }

@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The model's memory and its batches: sets a VM up for a program, runs what has been appended, holds every answer against
+ * what was allowed and every word of the program's frames against what they should hold.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model_priv.h"
+#include "quirks.h"
+#include "test.h"
+
+/* --- memory -------------------------------------------------------------------------- */
+
+enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
+{
+	u64 at, block, page;
+
+	if (gpa < VM_SYSTEM_SIZE) {
+		at = (gpa - m->tables) / SZ_4K;
+		if (gpa < m->tables || at >= PROGRAM_TABLES)
+			return WHERE_UNKNOWN;
+		*frame = &m->frame[at];
+		return WHERE_FRAME;
+	}
+	if (m->slot_there && gpa >= m->mem_gpa && gpa - m->mem_gpa < MEM_SIZE) {
+		at = gpa - m->mem_gpa;
+		block = at / level_size(m->m, 2) - (m->m->id == PM_32 ? 0 : 1);
+		page = at % level_size(m->m, 2) / SZ_4K - m->first_index;
+		if (block >= PROGRAM_BLOCKS || page >= 4)
+			return WHERE_UNKNOWN;
+		*frame = &m->frame[PROGRAM_TABLES + block * 4 + page];
+		return WHERE_FRAME;
+	}
+	if (gpa >= RO_GPA && gpa < RO_GPA + PROGRAM_RO_FRAMES * SZ_4K) {
+		*frame = &m->frame[PROGRAM_TABLES + PROGRAM_FRAMES + (gpa - RO_GPA) / SZ_4K];
+		return WHERE_FRAME;
+	}
+	/* What processors and hypervisors have below 4 GiB: APICs, a TSS. */
+	if (gpa >= 0xfec00000 && gpa < BIT(32))
+		return WHERE_UNKNOWN;
+	return WHERE_HOLE;
+}
+
+u32 cell_offset(const struct model *m, int cell)
+{
+	return cell == DATA_CELL ? DATA_AT : (m->first_index + cell) * m->m->pte_size;
+}
+
+int model_cell(const struct model *m, const struct frame *f, gpa_t gpa)
+{
+	u32 at = gpa % SZ_4K;
+
+	(void)f;
+	for (int i = 0; i < NR_CELLS; i++)
+		if (at == cell_offset(m, i))
+			return i;
+	return -1;
+}
+
+u64 cell_mask(const struct model *m, int cell)
+{
+	return m->m->pte_size == 8 || cell == DATA_CELL ? ~0ull : 0xffffffff;
+}
+
+static u64 load_cell(const struct model *m, const struct frame *f, int cell)
+{
+	const u8 *at = f->hva + cell_offset(m, cell);
+
+	return cell_mask(m, cell) == ~0ull ? *(volatile u64 *)at : *(volatile u32 *)at;
+}
+
+void model_store(struct model *m, struct frame *f, int cell, u64 value)
+{
+	struct cell *c = &f->cell[cell];
+
+	for (u32 i = 0; cell != DATA_CELL && i < m->vm->nr_vcpus; i++)
+		oracle_stored(m->vcpu[i].history, f->gpa + cell_offset(m, cell), c->value);
+	c->value = value & cell_mask(m, cell);
+	c->may = 0;
+	if (m->logging && !f->is_table && !f->read_only)
+		f->dirty = true;
+}
+
+u64 model_entry(const struct model *m, const struct entry_spec *e)
+{
+	const struct frame *data = &m->frame[PROGRAM_TABLES];
+	u64 bits = e->bits;
+	gpa_t gpa = 0;
+
+	switch (e->target) {
+	case TARGET_RAW:
+		break;
+	case TARGET_TABLE:
+		gpa = m->frame[e->number].gpa;
+		break;
+	case TARGET_FRAME:
+		gpa = data[e->number].gpa - m->mem_gpa + HOME_GPA;
+		break;
+	case TARGET_AWAY:
+		gpa = data[e->number].gpa - m->mem_gpa + AWAY_GPA;
+		break;
+	case TARGET_BLOCK:
+		gpa = (data[e->number * 4].gpa - m->mem_gpa + HOME_GPA) &
+		      ~(level_size(m->m, 2) - 1);
+		break;
+	case TARGET_GIANT:
+		gpa = HOME_GPA;
+		break;
+	case TARGET_HOLE:
+		gpa = HOLE_GPA + e->number * SZ_4K;
+		break;
+	case TARGET_RO:
+		gpa = RO_GPA + e->number * SZ_4K;
+		break;
+	}
+	/* Bits 62:52 are reserved in PAE's entries; there keys would be nothing but that. */
+	if (e->target != TARGET_RAW && !m->m->long_mode)
+		bits &= ~(u64)PTE_PKEY(15);
+	return (gpa | bits) & (m->m->pte_size == 8 ? ~0ull : 0xffffffff);
+}
+
+u64 mmio_value(gpa_t gpa, u32 size)
+{
+	u64 v = (gpa + 1) * 0x9e3779b97f4a7c15ull;
+
+	return size == 8 ? v : v & ((1ull << (8 * size)) - 1);
+}
+
+static void on_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
+{
+	struct model *m = arg;
+	u64 value = 0;
+
+	if (!run->mmio.is_write) {
+		value = mmio_value(run->mmio.phys_addr, run->mmio.len);
+		memcpy(run->mmio.data, &value, sizeof(value));
+		return;
+	}
+	memcpy(&value, run->mmio.data, run->mmio.len <= 8 ? run->mmio.len : 8);
+	if (m->nr_mmio_writes < AGENT_BATCH)
+		m->mmio_write[m->nr_mmio_writes++] = (struct mmio_write){
+			v->mailbox->current_op, run->mmio.phys_addr, value, run->mmio.len};
+}
+
+/* --- setting up ------------------------------------------------------------------------ */
+
+static void fill_data(struct frame *f, u32 number)
+{
+	u8 code[6] = {0xb8, number, number >> 8, number >> 16, number >> 24, 0xc3};
+
+	f->number = number;
+	f->function = true;
+	memcpy(f->hva + FN_AT, code, sizeof(code)); /* mov $number, %eax; ret */
+	f->cell[DATA_CELL].value = 0xda7a00000000ull | number;
+	memcpy(f->hva + DATA_AT, &f->cell[DATA_CELL].value, 8);
+	f->head = number * 3;
+	f->tail = number * 7;
+	memcpy(f->hva, &f->head, 2);
+	memcpy(f->hva + SZ_4K - 2, &f->tail, 2);
+}
+
+static void make_frames(struct model *m)
+{
+	u32 i;
+
+	for (i = 0; i < PROGRAM_TABLES; i++) {
+		struct frame *f = &m->frame[i];
+
+		f->gpa = vm_alloc_table(m->vm);
+		f->hva = vm_hva(m->vm, f->gpa);
+		f->is_table = true;
+	}
+	m->tables = m->frame[0].gpa;
+	for (i = 0; i < PROGRAM_FRAMES; i++) {
+		struct frame *f = &m->frame[PROGRAM_TABLES + i];
+
+		f->gpa = HOME_GPA + (i / 4 + (m->m->id == PM_32 ? 0 : 1)) * level_size(m->m, 2) +
+			 (i % 4 + m->first_index) * SZ_4K;
+		f->hva = vm_hva(m->vm, f->gpa);
+		fill_data(f, 0x100 + i);
+	}
+	for (i = 0; i < PROGRAM_RO_FRAMES; i++) {
+		struct frame *f = &m->frame[PROGRAM_TABLES + PROGRAM_FRAMES + i];
+
+		f->gpa = RO_GPA + i * SZ_4K;
+		f->hva = vm_hva(m->vm, f->gpa);
+		f->read_only = true;
+		fill_data(f, 0x200 + i);
+	}
+}
+
+/* Each root maps slot 0, as all address spaces do; PAE's have fixed tables below them. */
+static void make_roots(struct model *m)
+{
+	u32 k, i, size = m->m->pte_size;
+	const u8 *from = vm_hva(m->vm, m->vm->system_table);
+
+	for (k = 0; k < PROGRAM_ROOTS; k++) {
+		u8 *to;
+
+		m->root[k] = m->m->id == PM_PAE ? vm_alloc_table(m->vm) : m->frame[k].gpa;
+		to = vm_hva(m->vm, m->root[k]);
+		memcpy(to, from, (m->m->id == PM_32 ? VM_SYSTEM_SIZE / SZ_4M : 1) * size);
+		if (m->m->id != PM_PAE)
+			continue;
+		for (i = 1; i < 4; i++) {
+			u64 pdpte = m->frame[(3 * k + i - 1) % PROGRAM_TABLES].gpa | PTE_P;
+
+			memcpy(to + 8 * i, &pdpte, 8);
+		}
+		memcpy(m->pdpte[k], to, 32);
+	}
+}
+
+static void make_vcpu(struct model *m, u32 i)
+{
+	struct model_vcpu *v = &m->vcpu[i];
+	struct kvm_sregs s;
+
+	v->v = m->vm->vcpu[i];
+	v->v->mmio = on_mmio;
+	v->v->arg = m;
+	v->history = oracle_history_new();
+	op_clear(v->v);
+	op_add(v->v, .kind = AGENT_WRITE_CR, .addr = 3, .value = m->root[0]);
+	vcpu_exec(v->v);
+	op_clear(v->v);
+	s = vcpu_sregs(v->v);
+	v->regs = (struct oracle_regs){
+		.cr0 = s.cr0,
+		.cr3 = s.cr3,
+		.cr4 = s.cr4,
+		.efer = s.efer,
+		.maxphyaddr = cpu_maxphyaddr(),
+		.no_gbpages = !cpu_has(&CPU_GBPAGES),
+		.no_pse36 = !cpu_has(&CPU_PSE36),
+	};
+	memcpy(v->regs.pdpte, m->pdpte[0], sizeof(v->regs.pdpte));
+}
+
+static void set_up(struct model *m)
+{
+	const struct program *p = m->p;
+	u32 i;
+
+	m->m = p->mode;
+	m->first_index = m->m->id == PM_32 ? VM_SYSTEM_SIZE / SZ_4M : 1;
+	m->width = m->m->long_mode ? 8 : 4;
+	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,
+			  .mem_gpa = HOME_GPA, .backing = p->backing);
+	m->ro = slot_add(m->vm, 2, RO_GPA, PROGRAM_RO_FRAMES * SZ_4K, MEM_ANON, KVM_MEM_READONLY);
+	m->mem_gpa = HOME_GPA;
+	m->slot_there = true;
+	make_frames(m);
+	make_roots(m);
+	for (i = 0; i < p->nr_vcpus; i++)
+		make_vcpu(m, i);
+	m->current = &m->vcpu[0];
+}
+
+/* --- a batch ------------------------------------------------------------------------- */
+
+void model_wrong(struct model *m, u32 step, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (m->res->wrong)
+		return;
+	m->res->wrong = true;
+	m->res->step = step;
+	va_start(ap, fmt);
+	vsnprintf(m->res->text, sizeof(m->res->text), fmt, ap);
+	va_end(ap);
+}
+
+struct expect *model_expect(struct model *m, struct agent_op op)
+{
+	struct expect *e = &m->expect[m->nr++];
+
+	op_add_op(m->current->v, op);
+	*e = (struct expect){.step = m->step, .out = &m->pool[m->pool_used]};
+	return e;
+}
+
+static const struct mmio_write *mmio_write_of(const struct model *m, u32 op)
+{
+	for (u32 i = 0; i < m->nr_mmio_writes; i++)
+		if (m->mmio_write[i].op == op)
+			return &m->mmio_write[i];
+	return NULL;
+}
+
+static bool is_allowed(const struct expect *e, const struct outcome *o,
+		       const struct agent_result *res, const struct mmio_write *w)
+{
+	if (o->verdict == ORACLE_PF)
+		return res->status == AGENT_FAULT && res->vector == PF_VECTOR &&
+		       res->error == o->error && res->cr2 == o->cr2 && !w;
+	if (res->status != AGENT_OK)
+		return false;
+	if (e->is_read)
+		return (res->value & o->mask) == (o->value & o->mask) && !w;
+	if (!o->mmio || !w)
+		return !o->mmio && !w;
+	return w->gpa == o->gpa && w->value == e->stored;
+}
+
+static void describe_wrong(struct model *m, const struct expect *e, const struct agent_result *res,
+			   const struct mmio_write *w)
+{
+	char line[128], got[128], text[1024];
+	size_t n = 0;
+	u32 i;
+
+	n += snprintf(text + n, sizeof(text) - n, "step %u: %s\n", e->step + 1,
+		      step_text(m->p, &m->p->steps[e->step], line, sizeof(line)));
+	for (i = 0; i < e->nr && n < sizeof(text); i++) {
+		const struct outcome *o = &e->out[i];
+
+		if (o->verdict == ORACLE_PF)
+			n += snprintf(text + n, sizeof(text) - n,
+				      "  allowed:  #PF error %#lx (%s) cr2 %#lx\n", o->error,
+				      pferr_text(o->error, got, sizeof(got)), o->cr2);
+		else
+			n += snprintf(text + n, sizeof(text) - n,
+				      "  allowed:  ok, at gpa %#lx%s, value %#lx & %#lx\n", o->gpa,
+				      o->mmio ? " (MMIO)" : "", o->value, o->mask);
+	}
+	if (n < sizeof(text))
+		n += snprintf(text + n, sizeof(text) - n, "  got:      %s",
+			      result_text(res, got, sizeof(got)));
+	if (w && n < sizeof(text))
+		n += snprintf(text + n, sizeof(text) - n, ", MMIO write of %#lx at gpa %#lx",
+			      w->value, w->gpa);
+	model_wrong(m, e->step, "%s", text);
+}
+
+static void judge_one(struct model *m, u32 i)
+{
+	const struct expect *e = &m->expect[i];
+	struct agent_result res = quirk_fix_rsvd(m->current->v->mailbox->results[i]);
+	const struct mmio_write *w = m->nr_mmio_writes ? mmio_write_of(m, i) : NULL;
+	char text[128], line[128];
+	u32 k;
+
+	m->res->judged++;
+	if (m->o->verbose)
+		printf("# %u: %s: %s\n", e->step + 1,
+		       step_text(m->p, &m->p->steps[e->step], line, sizeof(line)),
+		       result_text(&res, text, sizeof(text)));
+	if (!e->nr) {
+		if (res.status != AGENT_OK)
+			describe_wrong(m, e, &res, w);
+		return;
+	}
+	for (k = 0; k < e->nr; k++)
+		if (is_allowed(e, &e->out[k], &res, w))
+			return;
+	describe_wrong(m, e, &res, w);
+}
+
+/* Which of the places that the last store may have gone to did it go to? */
+static void settle(struct model *m)
+{
+	struct open_store *s = &m->open;
+	struct agent_result *res = &m->current->v->mailbox->results[s->index];
+	u64 width = m->width == 8 ? ~0ull : 0xffffffff;
+
+	s->open = false;
+	if (res->status != AGENT_OK || mmio_write_of(m, s->index))
+		return;
+	if (s->kind == STEP_CMPXCHG && (res->value & width) != (s->compare & width))
+		return;
+	if (s->kind == STEP_XADD)
+		s->value += res->value;
+	for (u32 i = 0; i < s->nr; i++) {
+		struct cell *c = &s->frame[i]->cell[s->cell[i]];
+		u64 now = load_cell(m, s->frame[i], s->cell[i]);
+		u64 want = (c->value & ~width) | (s->value & width);
+
+		if (((now ^ c->value) & ~c->may) && now == (want & cell_mask(m, s->cell[i]))) {
+			model_store(m, s->frame[i], s->cell[i], want);
+			return;
+		}
+	}
+	if (s->nr == 1) /* it's what was there before, but for A and D */
+		model_store(m, s->frame[0], s->cell[0], load_cell(m, s->frame[0], s->cell[0]));
+}
+
+/* Every word of every frame; what had been left open of A and D is known then. */
+static void check_memory(struct model *m, u32 step)
+{
+	for (u32 i = 0; i < NR_FRAMES; i++) {
+		struct frame *f = &m->frame[i];
+		u16 head = *(volatile u16 *)f->hva, tail = *(volatile u16 *)(f->hva + SZ_4K - 2);
+
+		for (int k = 0; k < NR_CELLS; k++) {
+			struct cell *c = &f->cell[k];
+			u64 now = load_cell(m, f, k);
+
+			if ((now ^ c->value) & ~c->may)
+				model_wrong(
+					m, step,
+					"after the batch that ends with step %u: gpa %#lx holds %#lx, not %#lx (A or D "
+					"that may be set in addition: %#lx)",
+					step + 1, f->gpa + cell_offset(m, k), now, c->value,
+					c->may);
+			c->value = now;
+			c->may = 0;
+		}
+		if (!f->is_table && (head != f->head || tail != f->tail))
+			model_wrong(
+				m, step,
+				"after the batch that ends with step %u: the ends of the frame at gpa %#lx are "
+				"%#x and %#x, not %#x and %#x",
+				step + 1, f->gpa, head, tail, f->head, f->tail);
+	}
+}
+
+bool model_flush_batch(struct model *m)
+{
+	u32 i, step = m->step;
+
+	if (!m->nr)
+		return !m->res->wrong;
+	step = m->expect[m->nr - 1].step;
+	m->nr_mmio_writes = 0;
+	vcpu_exec(m->current->v);
+	for (i = 0; i < m->nr && !m->res->wrong; i++)
+		judge_one(m, i);
+	if (m->open.open)
+		settle(m);
+	if (!m->res->wrong)
+		check_memory(m, step);
+	op_clear(m->current->v);
+	m->nr = 0;
+	m->pool_used = 0;
+	m->open.open = false;
+	return !m->res->wrong;
+}
+
+void model_run(const struct program *p, const struct model_options *o, struct model_result *res)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	u32 i;
+
+	*res = (struct model_result){0};
+	if (!m)
+		abort();
+	m->p = p;
+	m->o = o;
+	m->res = res;
+	set_up(m);
+	for (i = 0; i < p->nr_steps && !res->wrong; i++) {
+		const struct step *s = &p->steps[i];
+		bool done;
+
+		m->step = i;
+		if (step_is_host(s) || m->open.open || m->current != &m->vcpu[s->vcpu] ||
+		    m->nr + 8 > AGENT_BATCH || m->pool_used + 2 * MAX_OUTCOMES > MAX_POOL)
+			if (!model_flush_batch(m))
+				break;
+		m->step = i;
+		if (step_is_host(s)) {
+			done = model_host_step(m, s);
+		} else {
+			m->current = &m->vcpu[s->vcpu];
+			done = model_guest_step(m, s);
+		}
+		if (!done)
+			res->left_out++;
+		if (!done && o->verbose)
+			printf("# %u: left out\n", i + 1);
+	}
+	if (!res->wrong && model_flush_batch(m) && m->logging)
+		model_dirty_check(m);
+	for (i = 0; i < p->nr_vcpus; i++)
+		oracle_history_free(m->vcpu[i].history);
+	vm_destroy(m->vm);
+	free(m);
+}
+
+void expect_program(const char *text)
+{
+	struct model_options o = {0};
+	struct model_result res;
+	struct program p;
+	char error[512];
+
+	if (!program_parse(&p, "program", text, strlen(text), error, sizeof(error)))
+		test_error("%s", error);
+	test_count_check();
+	model_run(&p, &o, &res);
+	if (res.wrong)
+		test_fail("%s", res.text);
+	program_free(&p);
+}

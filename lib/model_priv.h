@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the parts of the model share: model.c (memory and batches), model_step.c (the guest's steps), model_host.c (the
+ * host's).
+ */
+#ifndef LIB_MODEL_PRIV_H
+#define LIB_MODEL_PRIV_H
+
+#include "agent.h"
+#include "dirty.h"
+#include "model.h"
+#include "oracle.h"
+
+#define NR_FRAMES (PROGRAM_TABLES + PROGRAM_FRAMES + PROGRAM_RO_FRAMES)
+#define NR_CELLS  5 /* four that are entries of the frame as a table, and the data word */
+#define DATA_CELL 4
+#define DATA_AT	  64  /* of a frame */
+#define FN_AT	  128 /* of a frame: a function that returns a number of the frame's own */
+
+#define HOME_GPA    (1024 * MiB)
+#define AWAY_GPA    (2048 * MiB)
+#define HOLE_GPA    (1024 * MiB + 64 * MiB)
+#define RO_GPA	    (1024 * MiB + 128 * MiB)
+#define MEM_SIZE    (16 * MiB)
+#define MAX_TOUCHED 64
+#define MAX_POOL    4096
+
+/* A word that programs read and write. */
+struct cell {
+	u64 value;
+	u64 may; /* A and D, where the processor may have set them since the value was known */
+};
+
+struct frame {
+	gpa_t gpa;
+	u8 *hva;
+	bool is_table, read_only;
+	bool walked;	/* was used as a page table, so the host must leave its content alone */
+	bool function;	/* is there */
+	bool dirty;	/* certainly written since the dirty log was collected */
+	u32 number;	/* what its function returns */
+	u16 head, tail; /* first and last two bytes; not of tables */
+	struct cell cell[NR_CELLS];
+};
+
+enum where {
+	WHERE_FRAME,
+	WHERE_HOLE,
+	WHERE_UNKNOWN /* memory that programs have nothing to do with */
+};
+
+/* What one operation of a batch may come to. */
+struct outcome {
+	enum oracle_verdict verdict;
+	bool mmio;
+	u64 error, cr2, gpa;
+	u64 value, mask; /* OK: what is read, as far as it is known */
+};
+
+#define MAX_OUTCOMES 24
+struct expect {
+	u32 step;
+	u8 nr;	      /* outcomes; 0: AGENT_OK, and nothing more to know */
+	bool is_read; /* the value counts */
+	u64 stored;   /* by a write, as MMIO would see it */
+	struct outcome *out;
+};
+
+/* A store whose fate is known after the batch only. */
+struct open_store {
+	bool open;
+	u8 kind;
+	u32 index; /* of the operation */
+	u64 value, compare;
+	u8 nr;
+	struct frame *frame[MAX_OUTCOMES];
+	u8 cell[MAX_OUTCOMES];
+};
+
+struct model_vcpu {
+	struct vcpu *v;
+	struct oracle_regs regs;
+	struct oracle_history *history;
+};
+
+struct mmio_write {
+	u32 op;
+	gpa_t gpa;
+	u64 value;
+	u32 len;
+};
+
+struct model {
+	const struct program *p;
+	const struct model_options *o;
+	struct model_result *res;
+	const struct paging_mode *m;
+	struct vm *vm;
+	struct memslot *ro;
+	struct frame frame[NR_FRAMES];
+	struct model_vcpu vcpu[PROGRAM_VCPUS];
+	gpa_t tables, mem_gpa;
+	bool slot_there, logging;
+	u32 first_index; /* of the entries that programs use */
+	u32 width;	 /* of an access to a cell */
+	u64 root[PROGRAM_ROOTS], pdpte[PROGRAM_ROOTS][4];
+
+	/* the batch */
+	struct model_vcpu *current;
+	u32 nr;
+	struct expect expect[AGENT_BATCH];
+	struct outcome pool[MAX_POOL]; /* of the batch's operations */
+	u32 pool_used;
+	struct open_store open;
+	struct mmio_write mmio_write[AGENT_BATCH];
+	u32 nr_mmio_writes;
+
+	/* the access that is being judged */
+	u32 step;
+	bool bad; /* no manual tells */
+	struct {
+		struct frame *frame;
+		u8 cell;
+	} touched[MAX_TOUCHED];
+	u32 nr_touched;
+};
+
+enum where model_where(struct model *m, gpa_t gpa, struct frame **frame);
+/* The cell at @gpa of @f, or -1. */
+int model_cell(const struct model *m, const struct frame *f, gpa_t gpa);
+u64 cell_mask(const struct model *m, int cell);
+u32 cell_offset(const struct model *m, int cell);
+u64 model_entry(const struct model *m, const struct entry_spec *e);
+u64 mmio_value(gpa_t gpa, u32 size);
+
+/* @f's cell now holds @value: the guest, or the host, stored it. */
+void model_store(struct model *m, struct frame *f, int cell, u64 value);
+/* Says what is wrong; the first one counts. */
+void model_wrong(struct model *m, u32 step, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Runs the batch and judges it; false: something is wrong. */
+bool model_flush_batch(struct model *m);
+struct expect *model_expect(struct model *m, struct agent_op op);
+
+/* Append one of the guest's steps, or take one of the host's. */
+bool model_guest_step(struct model *m, const struct step *s);
+bool model_host_step(struct model *m, const struct step *s);
+void model_dirty_check(struct model *m);
+
+#endif

@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The guest's steps: what the manuals allow each to come to, and what the model's memory and registers are
+ * afterwards.
+ */
+#include <string.h>
+
+#include "engine.h"
+#include "model_priv.h"
+#include "quirks.h"
+#include "test.h"
+
+static gva_t address(const struct model *m, const struct step *s)
+{
+	gva_t gva = 0;
+
+	for (int i = 0; i < m->m->levels; i++) {
+		int level = m->m->levels - i;
+		u64 index = m->first_index + (s->path[i] - 1) % PROGRAM_INDICES;
+
+		if (m->m->id == PM_PAE && level == 3)
+			index = 1 + (s->path[i] - 1) % 3;
+		gva |= index << m->m->level[level].shift;
+	}
+	return gva;
+}
+
+/* The oracle reads an entry. */
+static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
+{
+	struct model *m = arg;
+	struct frame *f;
+	int cell;
+
+	(void)size;
+	*entry = 0;
+	if (model_where(m, gpa, &f) != WHERE_FRAME || f->read_only) {
+		/* What a table does that is in MMIO or can't be marked is no matter of paging. */
+		m->bad = true;
+		return false;
+	}
+	cell = model_cell(m, f, gpa);
+	if (cell < 0 || cell == DATA_CELL)
+		return true; /* the next page's, in a crossing access: never set */
+	f->walked = true;
+	*entry = f->cell[cell].value;
+	if (m->nr_touched == MAX_TOUCHED) {
+		m->bad = true;
+		return true;
+	}
+	m->touched[m->nr_touched].frame = f;
+	m->touched[m->nr_touched++].cell = cell;
+	return true;
+}
+
+/* What the access may come to; 0: no manual tells. */
+static u32 judge(struct model *m, const struct step *s, gva_t gva, enum oracle_kind kind,
+		 struct oracle_outcome *out)
+{
+	struct model_vcpu *v = m->current;
+	struct oracle_regs regs = v->regs;
+	bool overflow;
+	u32 nr;
+
+	regs.ac = (s->flags & STEP_AC) && !(s->flags & STEP_USER);
+	m->nr_touched = 0;
+	m->bad = false;
+	nr = oracle_allowed(v->history, &regs,
+			    (struct oracle_access){gva, kind, s->flags & STEP_USER}, read_entry, m,
+			    out, &overflow);
+	return m->bad || overflow || nr > MAX_OUTCOMES ? 0 : nr;
+}
+
+/* A and D after the access that was judged last. */
+static void mark(struct model *m, const struct oracle_outcome *out, bool write, bool certain)
+{
+	bool back = oracle_looked_back(m->current->history);
+	u32 i;
+
+	if (back || !certain) {
+		for (i = 0; i < m->nr_touched; i++) {
+			struct cell *c = &m->touched[i].frame->cell[m->touched[i].cell];
+
+			if (c->value & PTE_P)
+				c->may |= (PTE_A | (write ? PTE_D : 0)) & ~c->value;
+		}
+		return;
+	}
+	for (i = 0; i < out->nr_entries; i++) {
+		struct frame *f;
+		struct cell *c;
+		int cell;
+
+		if (model_where(m, out->entry[i].gpa, &f) != WHERE_FRAME)
+			continue;
+		cell = model_cell(m, f, out->entry[i].gpa);
+		if (cell < 0)
+			continue;
+		c = &f->cell[cell];
+		c->value |= out->entry[i].must_set;
+		c->may |= out->entry[i].may_set;
+		c->may &= ~c->value;
+	}
+}
+
+static u64 width_mask(const struct model *m)
+{
+	return m->width == 8 ? ~0ull : 0xffffffff;
+}
+
+/* Fills what is known of the value at @o->gpa. False: no manual tells what the access does. */
+static bool fill_outcome(struct model *m, const struct step *s, struct outcome *o)
+{
+	struct frame *f = NULL;
+	int cell;
+
+	switch (model_where(m, o->gpa, &f)) {
+	case WHERE_UNKNOWN:
+		return false;
+	case WHERE_HOLE:
+		o->mmio = true;
+		o->value = mmio_value(o->gpa, m->width);
+		o->mask = width_mask(m);
+		return s->kind == STEP_READ || s->kind == STEP_WRITE;
+	case WHERE_FRAME:
+		break;
+	}
+	if (s->kind == STEP_EXEC) {
+		o->value = f->number;
+		o->mask = 0xffffffff;
+		return f->function && !f->is_table;
+	}
+	if (f->read_only && s->kind != STEP_READ) {
+		o->mmio = true;
+		return s->kind == STEP_WRITE;
+	}
+	cell = model_cell(m, f, o->gpa);
+	if (cell < 0)
+		return false;
+	o->value = f->cell[cell].value;
+	o->mask = ~f->cell[cell].may & width_mask(m);
+	return true;
+}
+
+/* The store of an access whose one outcome is known, or that is left open until the batch has run. */
+static void store(struct model *m, const struct step *s, const struct expect *e, u64 value,
+		  u64 compare)
+{
+	struct open_store *open = &m->open;
+	u64 width = width_mask(m);
+	bool certain = e->nr == 1;
+
+	if (s->kind == STEP_READ || s->kind == STEP_EXEC || s->kind == STEP_CMPXCHG_WRONG)
+		return;
+	*open = (struct open_store){
+		.kind = s->kind, .index = m->nr - 1, .value = value, .compare = compare};
+	for (u32 i = 0; i < e->nr; i++) {
+		const struct outcome *o = &e->out[i];
+		struct frame *f;
+
+		if (o->verdict != ORACLE_OK || o->mmio || model_where(m, o->gpa, &f) != WHERE_FRAME)
+			continue;
+		open->frame[open->nr] = f;
+		open->cell[open->nr] = model_cell(m, f, o->gpa);
+		if (s->kind != STEP_WRITE && (f->cell[open->cell[open->nr]].may & width))
+			certain = false;
+		open->nr++;
+	}
+	if (!open->nr)
+		return;
+	if (certain) {
+		struct cell *c = &open->frame[0]->cell[open->cell[0]];
+
+		if (s->kind == STEP_XADD)
+			value += c->value;
+		model_store(m, open->frame[0], open->cell[0],
+			    (c->value & ~width) | (value & width));
+		return;
+	}
+	open->open = true;
+}
+
+static const struct {
+	u16 agent;
+	enum oracle_kind oracle;
+	bool is_read;
+} kinds[] = {
+	[STEP_READ] = {AGENT_READ, ORACLE_READ, true},
+	[STEP_WRITE] = {AGENT_WRITE, ORACLE_WRITE, false},
+	[STEP_EXEC] = {AGENT_EXEC, ORACLE_EXEC, true},
+	[STEP_CMPXCHG] = {AGENT_CMPXCHG, ORACLE_WRITE, true},
+	[STEP_CMPXCHG_WRONG] = {AGENT_CMPXCHG, ORACLE_WRITE, true},
+	[STEP_XADD] = {AGENT_XADD, ORACLE_WRITE, true},
+};
+
+/*
+ * KVM's shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's protection of it:
+ * mmu/smep_smap.ac_write_without_wp.
+ */
+static bool loses_smap(const struct model *m, const struct step *s)
+{
+	const struct oracle_regs *r = &m->current->regs;
+
+	return engine()->kernel_memory && mmu_kind() == MMU_SHADOW && !(r->cr0 & CR0_WP) &&
+	       (r->cr4 & CR4_SMAP) && kinds[s->kind].oracle == ORACLE_WRITE && (s->flags & STEP_AC);
+}
+
+static u16 agent_flags(const struct step *s)
+{
+	return (s->flags & STEP_USER ? AGENT_USER : 0) | (s->flags & STEP_AC ? AGENT_AC : 0);
+}
+
+static bool access_step(struct model *m, const struct step *s)
+{
+	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
+	gva_t gva = address(m, s) +
+		    (s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS));
+	struct outcome *o = &m->pool[m->pool_used];
+	u64 value = model_entry(m, &s->entry), compare = 0;
+	bool write = kinds[s->kind].oracle == ORACLE_WRITE;
+	struct expect *e;
+	u32 nr = judge(m, s, gva, kinds[s->kind].oracle, out), i;
+
+	if (!nr || loses_smap(m, s))
+		return false;
+	for (i = 0; i < nr; i++) {
+		o[i] = (struct outcome){.verdict = out[i].verdict,
+					.error = out[i].error,
+					.gpa = out[i].gpa,
+					.cr2 = gva};
+		if (out[i].verdict == ORACLE_OK && !fill_outcome(m, s, &o[i]))
+			return false;
+	}
+	mark(m, &out[0], write, true);
+	/* Marking may have changed the very word. */
+	for (i = 0; i < nr; i++)
+		if (out[i].verdict == ORACLE_OK)
+			fill_outcome(m, s, &o[i]);
+	for (i = 0; i < nr; i++)
+		if (out[i].verdict == ORACLE_OK && !o[i].mmio)
+			compare = o[i].value;
+	if (s->kind == STEP_CMPXCHG_WRONG)
+		compare ^= PTE_SW0;
+	value &= width_mask(m);
+	compare &= width_mask(m);
+	e = model_expect(m, (struct agent_op){
+				    .kind = kinds[s->kind].agent,
+				    .flags = agent_flags(s),
+				    .size = s->kind == STEP_EXEC ? 0 : m->width,
+				    .addr = gva,
+				    .value = write && s->kind >= STEP_CMPXCHG &&
+							     s->kind <= STEP_CMPXCHG_WRONG
+						     ? compare
+						     : value,
+				    .arg = value,
+			    });
+	e->nr = nr;
+	e->is_read = kinds[s->kind].is_read;
+	e->stored = value;
+	m->pool_used += nr;
+	store(m, s, e, value, compare);
+	return true;
+}
+
+/* --- across the end of a page --------------------------------------------------------------- */
+
+/* The data frame that an outcome reaches, or NULL where that is no matter for a crossing access. */
+static struct frame *plain_frame(struct model *m, const struct oracle_outcome *o)
+{
+	struct frame *f;
+
+	if (o->verdict != ORACLE_OK || model_where(m, o->gpa, &f) != WHERE_FRAME || f->is_table ||
+	    f->read_only)
+		return NULL;
+	return f;
+}
+
+/* Four bytes, half of them on each page. Either page's fault may come; stores want certainty. */
+static bool crossing_step(struct model *m, const struct step *s)
+{
+	static __thread struct oracle_outcome first[ORACLE_MAX_OUTCOMES],
+		second[ORACLE_MAX_OUTCOMES];
+	gva_t gva = address(m, s) + SZ_4K - 2, next = gva + 2;
+	enum oracle_kind kind = kinds[s->kind].oracle;
+	bool write = kind == ORACLE_WRITE, certain;
+	struct outcome *o = &m->pool[m->pool_used];
+	u32 a = judge(m, s, gva, kind, first), b, i, k, n = 0;
+	u64 value = model_entry(m, &s->entry) & 0xffffffff;
+	struct expect *e;
+
+	if (!a || s->kind > STEP_WRITE || loses_smap(m, s))
+		return false;
+	b = judge(m, s, next, kind, second);
+	if (!b || (write && (a > 1 || b > 1)))
+		return false;
+	for (i = 0; i < a; i++)
+		if (first[i].verdict == ORACLE_OK && !plain_frame(m, &first[i]))
+			return false;
+	for (i = 0; i < b; i++)
+		if (second[i].verdict == ORACLE_OK && !plain_frame(m, &second[i]))
+			return false;
+	for (i = 0; i < a + b; i++) {
+		const struct oracle_outcome *f = i < a ? &first[i] : &second[i - a];
+
+		if (f->verdict == ORACLE_OK)
+			continue;
+		if (n == MAX_OUTCOMES)
+			return false;
+		o[n++] = (struct outcome){
+			.verdict = f->verdict, .error = f->error, .cr2 = i < a ? gva : next};
+	}
+	certain = !n && a == 1 && b == 1;
+	for (i = 0; i < a; i++) {
+		for (k = 0; k < b; k++) {
+			if (first[i].verdict != ORACLE_OK || second[k].verdict != ORACLE_OK)
+				continue;
+			if (n == MAX_OUTCOMES)
+				return false;
+			o[n++] = (struct outcome){.verdict = ORACLE_OK,
+						  .gpa = first[i].gpa,
+						  .value = plain_frame(m, &first[i])->tail |
+							   (u64)plain_frame(m, &second[k])->head
+								   << 16,
+						  .mask = 0xffffffff};
+		}
+	}
+	mark(m, &second[0], write, certain);
+	judge(m, s, gva, kind, first);
+	mark(m, &first[0], write, certain);
+	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
+					      .flags = agent_flags(s),
+					      .size = 4,
+					      .addr = gva,
+					      .value = value});
+	e->nr = n;
+	e->is_read = !write;
+	m->pool_used += n;
+	if (write && certain) {
+		struct frame *f = plain_frame(m, &first[0]), *g = plain_frame(m, &second[0]);
+
+		f->tail = value;
+		g->head = value >> 16;
+		f->dirty = g->dirty = m->logging;
+	}
+	return true;
+}
+
+/* --- the processor's state ------------------------------------------------------------------ */
+
+static u16 current_pcid(const struct oracle_regs *r)
+{
+	return r->cr4 & CR4_PCIDE ? r->cr3 & CR3_PCID_MASK : 0;
+}
+
+static void expect_ok(struct model *m, struct agent_op op)
+{
+	model_expect(m, op);
+}
+
+static void write_cr(struct model *m, int nr, u64 value)
+{
+	expect_ok(m, (struct agent_op){.kind = AGENT_WRITE_CR, .addr = nr, .value = value});
+}
+
+static bool set_step(struct model *m, const struct step *s)
+{
+	struct frame *f = &m->frame[s->table % PROGRAM_TABLES];
+	int cell = (s->index - 1) % PROGRAM_INDICES;
+	u64 value = model_entry(m, &s->entry);
+
+	expect_ok(m, (struct agent_op){.kind = AGENT_SET_PTE,
+				       .size = m->m->pte_size,
+				       .addr = f->gpa + cell_offset(m, cell),
+				       .value = value});
+	model_store(m, f, cell, value);
+	return true;
+}
+
+static bool cr3_step(struct model *m, const struct step *s)
+{
+	struct model_vcpu *v = m->current;
+	bool pcide = v->regs.cr4 & CR4_PCIDE;
+	u16 pcid = pcide ? s->pcid : 0;
+	u32 root = s->number % PROGRAM_ROOTS;
+	u64 cr3 = m->root[root] | pcid;
+	bool keep = pcide && (s->flags & STEP_NOFLUSH);
+
+	oracle_left_root(v->history, &v->regs);
+	v->regs.cr3 = cr3;
+	memcpy(v->regs.pdpte, m->pdpte[root], sizeof(v->regs.pdpte));
+	if (!keep)
+		oracle_flushed(v->history, ORACLE_FLUSH_PCID, pcid, 0);
+	write_cr(m, 3, cr3 | (keep ? CR3_NOFLUSH : 0));
+	return true;
+}
+
+static bool invpcid_step(struct model *m, const struct step *s)
+{
+	static const enum oracle_flush what[] = {
+		[INVPCID_ADDR] = ORACLE_FLUSH_ADDR_PCID,
+		[INVPCID_SINGLE] = ORACLE_FLUSH_PCID,
+		[INVPCID_ALL_GLOBAL] = ORACLE_FLUSH_ALL,
+		[INVPCID_ALL] = ORACLE_FLUSH_NOT_GLOBAL,
+	};
+	u32 type = s->number % 4;
+	gva_t gva = address(m, s);
+
+	if (!cpu_has(&CPU_INVPCID))
+		return false;
+	if (type <= INVPCID_SINGLE && s->pcid && !(m->current->regs.cr4 & CR4_PCIDE))
+		return false;
+	expect_ok(m, (struct agent_op){.kind = AGENT_INVPCID,
+				       .addr = gva,
+				       .value = type <= INVPCID_SINGLE ? s->pcid : 0,
+				       .arg = type});
+	oracle_flushed(m->current->history, what[type], s->pcid, gva);
+	return true;
+}
+
+static bool cr4_step(struct model *m, u64 bit, bool on)
+{
+	struct oracle_regs *r = &m->current->regs;
+	u64 cr4 = on ? r->cr4 | bit : r->cr4 & ~bit;
+
+	/* QEMU's A bit in PDPTEs makes a load of them fail. */
+	if (m->m->id == PM_PAE && quirk_pdpte_accessed())
+		return false;
+	if (bit == CR4_PCIDE && (r->cr3 & CR3_PCID_MASK))
+		return false; /* #GP, or a CR3 whose low bits come to mean something else */
+	write_cr(m, 4, cr4);
+	if ((r->cr4 ^ cr4) & CR4_PGE || (r->cr4 & ~cr4 & CR4_PCIDE))
+		oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+	r->cr4 = cr4;
+	if (bit == CR4_PKE && on)
+		expect_ok(m, (struct agent_op){.kind = AGENT_WRPKRU, .value = r->pkru});
+	return true;
+}
+
+/* EFER.NX, and all that is remembered dropped: no manual says what becomes of that. */
+static bool nx_step(struct model *m, bool on)
+{
+	struct oracle_regs *r = &m->current->regs;
+
+	if (!cpu_has(&CPU_NX) || !cpu_has(&CPU_PGE) || m->m->pte_size != 8 ||
+	    (m->m->id == PM_PAE && quirk_pdpte_accessed()))
+		return false;
+	/* mmu/roles: pages mapped with NX=1 are found again with NX=0 */
+	if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW)
+		return false;
+	r->efer = on ? r->efer | EFER_NX : r->efer & ~EFER_NX;
+	expect_ok(m, (struct agent_op){.kind = AGENT_WRMSR, .addr = MSR_EFER, .value = r->efer});
+	write_cr(m, 4, r->cr4 ^ CR4_PGE);
+	write_cr(m, 4, r->cr4);
+	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+	return true;
+}
+
+static bool wp_step(struct model *m, bool on)
+{
+	struct oracle_regs *r = &m->current->regs;
+
+	r->cr0 = on ? r->cr0 | CR0_WP : r->cr0 & ~CR0_WP;
+	write_cr(m, 0, r->cr0);
+	return true;
+}
+
+static bool pkru_step(struct model *m, const struct step *s)
+{
+	struct oracle_regs *r = &m->current->regs;
+
+	if (!(r->cr4 & CR4_PKE))
+		return false;
+	r->pkru = s->value & ~3u; /* key 0 is the agent's */
+	expect_ok(m, (struct agent_op){.kind = AGENT_WRPKRU, .value = r->pkru});
+	return true;
+}
+
+bool model_guest_step(struct model *m, const struct step *s)
+{
+	bool on = s->number & 1;
+
+	switch (s->kind) {
+	case STEP_SET:
+		return set_step(m, s);
+	case STEP_INVLPG:
+		expect_ok(m, (struct agent_op){.kind = AGENT_INVLPG, .addr = address(m, s)});
+		oracle_flushed(m->current->history, ORACLE_FLUSH_ADDR,
+			       current_pcid(&m->current->regs), address(m, s));
+		return true;
+	case STEP_INVPCID:
+		return invpcid_step(m, s);
+	case STEP_CR3:
+		return cr3_step(m, s);
+	case STEP_WP:
+		return wp_step(m, on);
+	case STEP_SMEP:
+		return cpu_has(&CPU_SMEP) && cr4_step(m, CR4_SMEP, on);
+	case STEP_SMAP:
+		return cpu_has(&CPU_SMAP) && cr4_step(m, CR4_SMAP, on);
+	case STEP_PGE:
+		return cpu_has(&CPU_PGE) && cr4_step(m, CR4_PGE, on);
+	case STEP_PKE:
+		return cpu_has(&CPU_PKU) && m->m->long_mode && cr4_step(m, CR4_PKE, on);
+	case STEP_PCIDE:
+		return cpu_has(&CPU_PCID) && m->m->long_mode && cr4_step(m, CR4_PCIDE, on);
+	case STEP_NX:
+		return nx_step(m, on);
+	case STEP_PKRU:
+		return pkru_step(m, s);
+	default:
+		return s->kind != STEP_EXEC && s->place == PLACE_CROSS ? crossing_step(m, s)
+								       : access_step(m, s);
+	}
+}

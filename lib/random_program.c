@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The generator. Steps that have nothing to do with each other find nothing, so it works on a few favourite
+ * addresses: it keeps track of what the tables hold, so that most entries it sets are on the way to one of those, most accesses
+ * go there, and an entry that was just used is the likeliest to be changed next.
+ */
+#include <string.h>
+
+#include "random_program.h"
+
+#define FAVOURITES 4
+#define RECENT	   6
+
+struct gen {
+	struct program *p;
+	const struct random_options *o;
+	u64 state;
+	struct entry_spec entry[PROGRAM_TABLES][PROGRAM_INDICES]; /* as the steps so far set them */
+	u8 favourite[FAVOURITES][PAGING_MAX_LEVEL];
+	u8 root[PROGRAM_VCPUS];
+	u8 vcpu;
+	bool slot_there, away, logging;
+};
+
+/* splitmix64 */
+static u64 next(struct gen *g)
+{
+	u64 z = g->state += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
+static u32 below(struct gen *g, u32 n)
+{
+	return (next(g) >> 32) * n >> 32;
+}
+
+static bool chance(struct gen *g, u32 percent)
+{
+	return below(g, 100) < percent;
+}
+
+/* --- entries ------------------------------------------------------------------------------ */
+
+static u64 random_flags(struct gen *g, int level)
+{
+	u64 f = 0;
+
+	f |= chance(g, 94) ? PTE_P : 0;
+	f |= chance(g, 78) ? PTE_W : 0;
+	f |= chance(g, 65) ? PTE_U : 0;
+	f |= chance(g, 40) ? PTE_A : 0;
+	f |= chance(g, 25) ? PTE_D : 0;
+	f |= chance(g, 20) ? PTE_G : 0;
+	f |= chance(g, 8) ? PTE_NX : 0;
+	f |= chance(g, 3) ? PTE_PCD : 0;
+	f |= chance(g, 3) ? PTE_PWT : 0;
+	f |= chance(g, 1) ? BIT(51) : 0;
+	f |= chance(g, 2) ? PTE_PS : 0;
+	if (chance(g, 15))
+		f |= PTE_PKEY(below(g, 4));
+	if (level > 1 && chance(g, 1))
+		f |= chance(g, 50) ? BIT(12) : BIT(13);
+	return f;
+}
+
+static struct entry_spec to_target(struct gen *g, enum target_kind kind, u64 flags)
+{
+	return (struct entry_spec){kind, below(g, target_counts[kind]), flags};
+}
+
+/* What is likely to make sense at @level. */
+static struct entry_spec random_entry(struct gen *g, int level)
+{
+	u64 f = random_flags(g, level);
+	u32 dice = below(g, 100);
+
+	if (dice < 2)
+		return (struct entry_spec){TARGET_RAW, 0, 0};
+	if (level == 1) {
+		if (dice < 75)
+			return to_target(g,
+					 chance(g, g->away ? 50 : 5) ? TARGET_AWAY : TARGET_FRAME,
+					 f & ~PTE_PS);
+		if (dice < 90)
+			return to_target(g, TARGET_TABLE, f & ~PTE_PS);
+		return to_target(g, dice < 95 ? TARGET_HOLE : TARGET_RO, f & ~PTE_PS);
+	}
+	if (level == 2 && dice < 25)
+		return to_target(g, TARGET_BLOCK, f | PTE_PS);
+	if (level == 3 && dice < 12)
+		return to_target(g, TARGET_GIANT, f | PTE_PS);
+	if (dice > 97)
+		return to_target(g, dice == 98 ? TARGET_FRAME : TARGET_HOLE, f);
+	return to_target(g, TARGET_TABLE, f);
+}
+
+/*
+ * Walks the favourite path as far as the tables go; where: the table and index of each level's entry. How many.
+ */
+static int follow(struct gen *g, const u8 *path, u8 table[], u8 index[])
+{
+	const struct paging_mode *m = g->p->mode;
+	u32 t = g->root[g->vcpu];
+	int n = 0;
+
+	for (int level = m->levels; level >= 1; level--) {
+		u32 i = path[m->levels - level] - 1;
+		const struct entry_spec *e;
+
+		if (m->id == PM_PAE && level == 3) {
+			t = (3 * t + i % 3) % PROGRAM_TABLES;
+			continue;
+		}
+		table[n] = t;
+		index[n++] = i;
+		e = &g->entry[t][i];
+		if (e->target != TARGET_TABLE || !(e->bits & PTE_P) || level == 1)
+			break;
+		t = e->number;
+	}
+	return n;
+}
+
+static const u8 *some_path(struct gen *g, u8 scratch[PAGING_MAX_LEVEL])
+{
+	u32 i;
+
+	if (chance(g, 90))
+		return g->favourite[below(g, FAVOURITES)];
+	memcpy(scratch, g->favourite[below(g, FAVOURITES)], PAGING_MAX_LEVEL);
+	i = below(g, g->p->mode->levels);
+	scratch[i] = 1 + below(g, PROGRAM_INDICES);
+	return scratch;
+}
+
+static void add_set(struct gen *g, u32 table, u32 index, struct entry_spec e)
+{
+	program_add(g->p, (struct step){.kind = STEP_SET,
+					.vcpu = g->vcpu,
+					.table = table,
+					.index = index + 1,
+					.entry = e});
+	g->entry[table][index] = e;
+}
+
+/* Sets an entry that some favourite's walk meets; often only its flags. */
+static void set_something(struct gen *g)
+{
+	int top = g->p->mode->id == PM_PAE ? 2 : g->p->mode->levels, n, k;
+	u8 table[PAGING_MAX_LEVEL], index[PAGING_MAX_LEVEL], scratch[PAGING_MAX_LEVEL];
+	struct entry_spec e;
+
+	n = follow(g, some_path(g, scratch), table, index);
+	k = chance(g, 70) ? n - 1 : (int)below(g, n);
+	if (chance(g, 5)) {
+		table[k] = below(g, PROGRAM_TABLES);
+		index[k] = below(g, PROGRAM_INDICES);
+	}
+	e = g->entry[table[k]][index[k]];
+	if (chance(g, 40) && e.target != TARGET_RAW) {
+		static const u64 bits[] = {PTE_P, PTE_W, PTE_U, PTE_A, PTE_D, PTE_G, PTE_NX};
+
+		e.bits ^= bits[below(g, ARRAY_LEN(bits))];
+		if (chance(g, 30))
+			e.bits |= PTE_P;
+	} else {
+		e = random_entry(g, top - k);
+	}
+	add_set(g, table[k], index[k], e);
+}
+
+/* Makes a favourite address lead somewhere. */
+static void map_favourite(struct gen *g, const u8 *path)
+{
+	int top = g->p->mode->id == PM_PAE ? 2 : g->p->mode->levels, n, tries;
+	u8 table[PAGING_MAX_LEVEL], index[PAGING_MAX_LEVEL];
+
+	for (tries = 0; tries < PAGING_MAX_LEVEL; tries++) {
+		const struct entry_spec *last;
+		struct entry_spec e;
+
+		n = follow(g, path, table, index);
+		last = &g->entry[table[n - 1]][index[n - 1]];
+		if (last->bits & PTE_P)
+			return;
+		e = random_entry(g, top - (n - 1));
+		e.bits |= PTE_P | PTE_W | (chance(g, 80) ? PTE_U : 0);
+		e.bits &= ~(BIT(51) | BIT(12) | BIT(13) | PTE_NX);
+		if (e.target == TARGET_RAW)
+			continue;
+		add_set(g, table[n - 1], index[n - 1], e);
+	}
+}
+
+/* --- steps ---------------------------------------------------------------------------------- */
+
+static void add_access(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_READ,  STEP_READ,    STEP_READ,	 STEP_READ,
+				   STEP_WRITE, STEP_WRITE,   STEP_WRITE, STEP_EXEC,
+				   STEP_EXEC,  STEP_CMPXCHG, STEP_XADD,	 STEP_CMPXCHG_WRONG};
+	u8 scratch[PAGING_MAX_LEVEL];
+	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
+
+	memcpy(s.path, some_path(g, scratch), sizeof(s.path));
+	s.flags = (chance(g, 45) ? STEP_USER : 0) | (chance(g, 15) ? STEP_AC : 0);
+	s.place = chance(g, 50) ? PLACE_DATA : below(g, 4);
+	if (s.kind <= STEP_WRITE && chance(g, 6))
+		s.place = PLACE_CROSS;
+	if (s.kind == STEP_EXEC)
+		s.place = 0;
+	else if (s.kind != STEP_READ && s.place < PLACE_DATA && s.kind != STEP_XADD)
+		s.entry = random_entry(g, 1 + below(g, 2));
+	else if (s.kind == STEP_XADD && s.place < PLACE_DATA)
+		s.entry.bits = PTE_W << below(g, 3);
+	else if (s.kind != STEP_READ)
+		s.entry.bits = below(g, 0x10000);
+	program_add(g->p, s);
+}
+
+static void add_flush(struct gen *g)
+{
+	u8 scratch[PAGING_MAX_LEVEL];
+	struct step s = {.kind = STEP_INVLPG, .vcpu = g->vcpu};
+	u32 dice = below(g, 100);
+
+	memcpy(s.path, some_path(g, scratch), sizeof(s.path));
+	if (dice >= 45 && dice < 65) {
+		s.kind = STEP_INVPCID;
+		s.number = below(g, 4);
+		s.pcid = chance(g, 50) ? 0 : below(g, 4);
+	} else if (dice >= 65) {
+		s.kind = STEP_CR3;
+		s.number = chance(g, 50) ? g->root[g->vcpu] : below(g, PROGRAM_ROOTS);
+		s.pcid = chance(g, 50) ? 0 : below(g, 4);
+		s.flags = chance(g, 40) ? STEP_NOFLUSH : 0;
+		g->root[g->vcpu] = s.number;
+		memset(s.path, 0, sizeof(s.path));
+	}
+	program_add(g->p, s);
+}
+
+static void add_register(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_WP,  STEP_WP,	STEP_SMEP,  STEP_SMAP, STEP_PGE,
+				   STEP_PKE, STEP_PKRU, STEP_PCIDE, STEP_NX};
+	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
+
+	s.number = below(g, 2);
+	if (s.kind == STEP_PKRU) {
+		s.number = 0;
+		s.value = next(g) & 0xfc;
+	}
+	program_add(g->p, s);
+}
+
+static void add_host(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_DELETE,	   STEP_MOVE,	   STEP_LOG,	   STEP_LOG,
+				   STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_DIRTY_CLEAR,
+				   STEP_ZERO,	   STEP_PROTECT,   STEP_PROTECT,   STEP_NR_PAGES,
+				   STEP_HUGE,	   STEP_COLLAPSE,  STEP_PAGEOUT};
+	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))]};
+	u8 max = step_formats[s.kind].max;
+
+	if (!g->slot_there)
+		s.kind = STEP_ADD;
+	else if (g->logging && s.kind == STEP_LOG && chance(g, 60))
+		s.kind = STEP_DIRTY_GET;
+	else if (max)
+		s.number = below(g, max + 1);
+	if (s.kind == STEP_MOVE)
+		s.number = !g->away;
+	if (s.kind == STEP_LOG)
+		s.number = !g->logging;
+	if (s.kind == STEP_NR_PAGES)
+		s.value = below(g, 64);
+	program_add(g->p, s);
+	if (s.kind == STEP_DELETE || s.kind == STEP_ADD)
+		g->slot_there = s.kind == STEP_ADD;
+	if (s.kind == STEP_DELETE)
+		g->logging = false;
+	if (s.kind == STEP_MOVE)
+		g->away = s.number;
+	if (s.kind == STEP_LOG)
+		g->logging = s.number;
+}
+
+static void add_step(struct gen *g)
+{
+	u32 dice = below(g, 1000);
+
+	if (g->o->vcpus > 1 && chance(g, 8))
+		g->vcpu = below(g, g->o->vcpus);
+	if (!g->slot_there && chance(g, 10))
+		add_host(g);
+	else if (dice < 560)
+		add_access(g);
+	else if (dice < 800)
+		set_something(g);
+	else if (dice < 920)
+		add_flush(g);
+	else if (dice < 960)
+		add_register(g);
+	else if (dice < 980 || !g->o->host)
+		map_favourite(g, g->favourite[below(g, FAVOURITES)]);
+	else
+		add_host(g);
+}
+
+void program_random(struct program *p, const struct random_options *o)
+{
+	struct gen g = {.p = p, .o = o, .state = o->seed * 0x2545f4914f6cdd1dull + 1};
+	u32 i, k;
+
+	program_init(p, o->mode);
+	p->nr_vcpus = o->vcpus;
+	p->backing = o->thp ? MEM_THP : MEM_ANON;
+	g.slot_there = true;
+	for (i = 0; i < FAVOURITES; i++)
+		for (k = 0; k < PAGING_MAX_LEVEL; k++)
+			g.favourite[i][k] = k >= o->mode->levels  ? 0
+					    : i && chance(&g, 60) ? g.favourite[i - 1][k]
+								  : 1 + below(&g, PROGRAM_INDICES);
+	for (i = 0; i < FAVOURITES; i++)
+		map_favourite(&g, g.favourite[i]);
+	while (p->nr_steps < o->steps)
+		add_step(&g);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the parts of mmufuzz share: options.c, main.c (replaying, converting), campaign.c (workers and findings), trial.c (one
+ * program in a process of its own).
+ */
+#ifndef TOOLS_MMUFUZZ_FUZZ_H
+#define TOOLS_MMUFUZZ_FUZZ_H
+
+#include <signal.h>
+
+#include "lib/model.h"
+#include "lib/random_program.h"
+
+struct options {
+	u64 seed;
+	bool seed_given;
+	double seconds; /* 0: no end */
+	u64 programs;	/* 0: no end */
+	u32 jobs, steps, tries;
+	u32 vcpus;			/* 0: by seed */
+	const struct paging_mode *mode; /* NULL: by seed */
+	bool no_host, shrink, resume, keep_going, quiet, verbose;
+	const char *engine, *config, *output, *replay, *convert;
+};
+
+/* Ends the process with status 2 and a message on wrong ones. */
+void options_parse(struct options *o, int argc, char **argv);
+
+/* The program that a campaign with these options runs for @seed. */
+void choose_program(const struct options *o, u64 seed, struct program *p);
+
+enum trial_end {
+	TRIAL_OK,
+	TRIAL_WRONG,   /* an outcome that is not allowed */
+	TRIAL_DIED,    /* the process ended, by a signal or by a failure of the harness */
+	TRIAL_SKIPPED, /* there is no such engine or mode here */
+};
+
+struct trial {
+	enum trial_end end;
+	u32 step;
+	u64 judged, left_out;
+	char text[4096]; /* what was wrong, or what the process said last */
+};
+
+/* Runs @p in a process of its own. */
+void trial_run(const struct program *p, bool verbose, struct trial *t);
+/* The exit status by which a worker's process says that it was wrong, or that the engine isn't there. */
+#define EXIT_WRONG   33
+#define EXIT_SKIPPED 4
+
+/* Makes @p smaller as long as it ends as @end; how many were tried. */
+u32 trial_shrink(struct program *p, enum trial_end end, u32 tries);
+
+/* Writes @p to @path with @text as comments before it; false and errno when that fails. */
+bool write_program(const char *path, const struct program *p, const char *text);
+
+/* The exit status of the whole. */
+int campaign(const struct options *o);
+
+extern volatile sig_atomic_t interrupted;
+double seconds_now(void);
+
+#endif

@@ -7,6 +7,68 @@
 
 #include "x86/kvm/ring.h"
 
+/* --- the processor's log ------------------------------------------------------------ */
+
+void dirty_log_slots(struct vm *vm, int count)
+{
+	unsigned int now = __atomic_add_fetch(&vm->nr_logging, count, __ATOMIC_SEQ_CST);
+
+	/*
+	 * A vCPU in the guest whose processor doesn't log would set a D bit that is cleared next,
+	 * and no later write to that page would be seen.
+	 */
+	if (count > 0 && now == 1 && mmu_params_pml(&vm->kvm.params))
+		hw_request_all(&vm->kvm, KVM_REQ_DIRTY_LOG);
+}
+
+/* Where an empty log begins: at its end, or as far from its start as the ring has room for. */
+static u16 first_index(const struct vcpu *v)
+{
+	return dirty_ring_pml_size(v->vm) - 1;
+}
+
+struct pml *pml_begin(struct vcpu *v)
+{
+	/* What a nested guest writes would be logged by addresses that are not this VM's. */
+	if (!mmu_params_pml(&v->vm->kvm.params) || v->kvm.regs.guest_mode ||
+	    !__atomic_load_n(&v->vm->nr_logging, __ATOMIC_SEQ_CST))
+		return NULL;
+	v->pml.index = first_index(v);
+	return &v->pml;
+}
+
+void pml_flush(struct vcpu *v)
+{
+	struct pml *pml = v->nested.pml;
+	unsigned int i, first;
+
+	if (!pml || pml->index == first_index(v))
+		return;
+	first = first_index(v);
+	hw_rcu_read_lock();
+	/* From the one that was written first. An index of 0xffff: all of it. */
+	for (i = 0; i < (u16)(first - pml->index); i++) {
+		gfn_t gfn = pml->entry[first - i] >> PAGE_SHIFT;
+
+		kvm_mark_page_dirty(&v->vm->kvm, &v->kvm, kvm_vcpu_gfn_to_memslot(&v->kvm, gfn),
+				    gfn);
+	}
+	hw_rcu_read_unlock();
+	pml->index = first;
+}
+
+/*
+ * What vCPUs have written by now is in the log: those in the guest leave it, and empty the processor's
+ * log before they count as outside.
+ */
+static void sync_dirty_log(struct vm *vm)
+{
+	if (mmu_params_pml(&vm->kvm.params))
+		hw_request_all(&vm->kvm, KVM_REQ_DIRTY_LOG);
+}
+
+/* --- bitmaps ------------------------------------------------------------------------- */
+
 static struct kvm_memory_slot *slot_by_id(struct vm *vm, u32 id, int *err)
 {
 	struct kvm_memslots *slots;
@@ -76,6 +138,7 @@ int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log)
 		buf = malloc(words * sizeof(u64));
 		ret = buf ? 0 : -ENOMEM;
 		if (buf) {
+			sync_dirty_log(vm);
 			fetch(&vm->kvm, slot, buf, words);
 			ret = user_write(log->dirty_bitmap, buf, words * sizeof(u64));
 			free(buf);
@@ -138,8 +201,12 @@ int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->slots_lock);
 	slot = slot_by_id(vm, log->slot, &ret);
-	if (slot)
-		ret = slot->dirty_bitmap ? clear(&vm->kvm, slot, log) : -ENOENT;
+	if (slot && slot->dirty_bitmap) {
+		sync_dirty_log(vm);
+		ret = clear(&vm->kvm, slot, log);
+	} else if (slot) {
+		ret = -ENOENT;
+	}
 	pthread_mutex_unlock(&vm->slots_lock);
 	return ret;
 }

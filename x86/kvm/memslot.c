@@ -190,6 +190,8 @@ static void commit(struct vm *vm, struct kvm_memory_slot *old, struct kvm_memory
 		kvm_mmu_change_mmu_pages(kvm, 0);
 	if (change == FLAGS && !(new->flags &KVM_MEM_READONLY))
 		kvm_mmu_slot_apply_flags(kvm, old->flags, new);
+	if (new)
+		__atomic_store_n(&new->log_starting, false, __ATOMIC_RELEASE);
 	if (!old)
 		return;
 	if (change != FLAGS)
@@ -228,6 +230,7 @@ static int set_region(struct vm *vm, const struct kvm_userspace_memory_region *m
 	struct kvm_memory_slot *old = find_id(slots, m->slot), *new = NULL;
 	gfn_t base = m->guest_phys_addr >> PAGE_SHIFT;
 	u64 npages = m->memory_size >> PAGE_SHIFT;
+	bool logged, logs;
 	enum change change;
 	int ret;
 
@@ -265,13 +268,21 @@ static int set_region(struct vm *vm, const struct kvm_userspace_memory_region *m
 			.as_id = as_id,
 		};
 	}
-	ret = set_slot(vm, as_id, old, new, change);
-	if (ret) {
-		free(new);
-		return ret;
+	logged = old && (old->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	logs = new && (new->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	if (logs && !logged) {
+		new->log_starting = true;
+		dirty_log_slots(vm, 1);
 	}
-	commit(vm, old, new, change);
-	return 0;
+	ret = set_slot(vm, as_id, old, new, change);
+	if (ret)
+		free(new);
+	else
+		commit(vm, old, new, change);
+	/* Also when it failed: what it would have been is no more to come. */
+	if (ret ? logs && !logged : logged && !logs)
+		dirty_log_slots(vm, -1);
+	return ret;
 }
 
 int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)

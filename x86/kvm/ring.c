@@ -65,9 +65,21 @@ static u32 used(const struct vcpu *v)
 	       __atomic_load_n(&v->ring_reset, __ATOMIC_ACQUIRE);
 }
 
+unsigned int dirty_ring_pml_size(const struct vm *vm)
+{
+	u32 share = entries(vm) / 4;
+
+	/* Of a small ring not too much: it would count as full with little in it. */
+	return vm->dirty_ring_size && share < PML_ENTRIES ? share : PML_ENTRIES;
+}
+
 bool dirty_ring_soft_full(struct vcpu *v)
 {
-	return v->ring && used(v) >= entries(v->vm) - RESERVED && !MUTANT(ring_never_full);
+	u32 reserved = RESERVED;
+
+	if (mmu_params_pml(&v->vm->kvm.params))
+		reserved += dirty_ring_pml_size(v->vm);
+	return v->ring && used(v) >= entries(v->vm) - reserved && !MUTANT(ring_never_full);
 }
 
 void dirty_ring_push(struct vcpu *v, u32 slot, u64 offset)

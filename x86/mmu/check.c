@@ -144,7 +144,8 @@ static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_m
 					.disallow_lpage != 0;
 	else if (f->mmu_writable)
 		f->shadowed = is_shadowed(c->kvm, slot, f->gfn);
-	f->logged = slot_logs_dirty(slot) && slot->dirty_bitmap;
+	f->logged = slot_logs_dirty(slot) && slot->dirty_bitmap &&
+		    !__atomic_load_n(&slot->log_starting, __ATOMIC_ACQUIRE);
 	f->in_log = f->logged;
 	for (n = 0; f->in_log && f->writable && n < frames; n++)
 		f->in_log =
@@ -176,7 +177,10 @@ static void check_leaf(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	f.accessed_tracked = is_access_track_spte(c->kvm, spte);
 	f.ad_mode = (spte & SPTE_AD_MODE_MASK) >> SPTE_AD_MODE_SHIFT;
 	f.role_ad_disabled = sp->role.ad_disabled;
-	f.role_nested = sp->role.guest_mode;
+	f.role_nested = sp->role.guest_mode && mmu_params_pml(&c->kvm->params);
+	/* vCPUs are outside the guest: nothing is left in the processors' logs. */
+	f.log_by_d = mmu_params_pml(&c->kvm->params) && !spte_ad_need_write_protect(spte);
+	f.dirty = spte_ad_enabled(spte) && is_dirty_spte(c->kvm, spte);
 	slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, f.gfn);
 	f.has_slot = slot != NULL;
 	if (slot)

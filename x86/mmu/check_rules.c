@@ -32,7 +32,9 @@ const char *rule_leaf(const struct leaf_facts *f)
 		return "a writable huge page where lpage_info forbids one";
 	if (f->mmu_writable && f->shadowed)
 		return "MMU_WRITABLE for a frame whose table is shadowed";
-	if (f->writable && f->logged && !f->in_log)
+	if (f->writable && f->log_by_d && f->dirty && f->logged && !f->in_log)
+		return "D though a frame isn't in the dirty log";
+	if (f->writable && !f->log_by_d && f->logged && !f->in_log)
 		return "W though a frame isn't in the dirty log";
 	if (!f->host_known)
 		return NULL;

@@ -16,12 +16,13 @@ struct leaf_facts {
 	hpa_t hpa;
 	bool writable, host_writable, mmu_writable, accessed_tracked;
 	u8 ad_mode; /* SPTE_AD_MODE_MASK: 0 A and D, 1 none, 2 both, and write protection */
-	bool role_ad_disabled, role_nested;
+	bool role_ad_disabled, role_nested; /* nested: while there is a log of D bits */
 	/* The slot; nothing more is known when there is none. */
 	bool has_slot, slot_has_all, slot_readonly;
 	bool lpage_disallowed; /* huge: there is a reason against it */
-	bool shadowed;	     /* 4 KiB: it is write-tracked, or a table in sync is shadowed there */
-	bool logged, in_log; /* by bitmap; the bits of all frames are set */
+	bool shadowed;	      /* 4 KiB: it is write-tracked, or a table in sync is shadowed there */
+	bool logged, in_log;  /* by bitmap; the bits of all frames are set */
+	bool log_by_d, dirty; /* writes set D, and the processor logs that; D */
 	/* The host's page, as it is now. */
 	bool host_known, host_present, host_lets_write;
 	hpa_t host_hpa;

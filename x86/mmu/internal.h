@@ -68,10 +68,15 @@ static inline struct kvm_mmu_page *root_to_sp(hpa_t root)
 	return root == INVALID_PAGE ? NULL : to_shadow_page(root & ~0xfffull);
 }
 
-static inline bool kvm_mmu_page_ad_need_write_protect(const struct kvm_mmu_page *sp)
+/*
+ * Whether the dirty log can't go by D in @sp's entries: what the processor logs of a nested guest's
+ * writes are not this VM's addresses. Where it logs nothing, nothing goes by D either; and the bit
+ * that would say so is a reserved one in PAE's entries.
+ */
+static inline bool kvm_mmu_page_ad_need_write_protect(const struct kvm *kvm,
+						      const struct kvm_mmu_page *sp)
 {
-	/* A nested guest's writes must not be lost to D bits that belong to another gpa space. */
-	return sp->role.guest_mode;
+	return sp->role.guest_mode && mmu_params_pml(&kvm->params);
 }
 
 static inline bool is_obsolete_sp(struct kvm *kvm, const struct kvm_mmu_page *sp)

@@ -131,18 +131,34 @@ static void split_huge_pages(struct kvm *kvm, const struct kvm_memory_slot *slot
 	}
 }
 
-static void remove_write_access(struct kvm *kvm, const struct kvm_memory_slot *slot)
+/* Writes to pages of @min_level and larger are to be seen as faults. */
+static void remove_write_access(struct kvm *kvm, const struct kvm_memory_slot *slot, int min_level)
 {
 	if (kvm_memslots_have_rmaps(kvm)) {
 		hw_write_lock(kvm);
 		if (!MUTANT(log_start_protects_none_rmap))
-			rmap_slot_write_protect(kvm, slot, PG_LEVEL_4K);
+			rmap_slot_write_protect(kvm, slot, min_level);
 		hw_write_unlock(kvm);
 	}
 	if (is_tdp_mmu_enabled(kvm)) {
 		hw_read_lock(kvm);
 		if (!MUTANT(log_start_protects_none))
-			kvm_tdp_mmu_wrprot_slot(kvm, slot, PG_LEVEL_4K);
+			kvm_tdp_mmu_wrprot_slot(kvm, slot, min_level);
+		hw_read_unlock(kvm);
+	}
+}
+
+/* Writes to small pages are to be seen by the D bits that they set. */
+static void clear_dirty(struct kvm *kvm, const struct kvm_memory_slot *slot)
+{
+	if (kvm_memslots_have_rmaps(kvm)) {
+		hw_write_lock(kvm);
+		rmap_slot_clear_dirty(kvm, slot);
+		hw_write_unlock(kvm);
+	}
+	if (is_tdp_mmu_enabled(kvm)) {
+		hw_read_lock(kvm);
+		kvm_tdp_mmu_clear_dirty_slot(kvm, slot);
 		hw_read_unlock(kvm);
 	}
 }
@@ -178,10 +194,15 @@ void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_
 	if (kvm->params.eager_page_split)
 		split_huge_pages(kvm, new, new->base_gfn, new->base_gfn + new->npages);
 	/*
-	 * The processor doesn't report the D bits that it sets (Intel's page modification logging
-	 * is what would), so writes are seen as faults.
+	 * Each write is seen as a fault, unless the processor logs the D bits that it sets. Then only
+	 * huge pages are protected: the log is of small ones.
 	 */
-	remove_write_access(kvm, new);
+	if (mmu_params_pml(&kvm->params)) {
+		clear_dirty(kvm, new);
+		remove_write_access(kvm, new, PG_LEVEL_2M);
+	} else {
+		remove_write_access(kvm, new, PG_LEVEL_4K);
+	}
 	/*
 	 * In any case: entries may have been protected before by somebody whose own flush is still
 	 * to come, and the log is on when this call is over.
@@ -193,6 +214,8 @@ void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_
 
 void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t offset, u64 mask)
 {
+	bool pml = mmu_params_pml(&kvm->params);
+
 	hw_assert_write_locked(kvm);
 	if (!mask)
 		return;
@@ -216,8 +239,12 @@ void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn
 			kvm_mmu_slot_gfn_write_protect(kvm, slot, last, PG_LEVEL_2M);
 	}
 
-	if (kvm_memslots_have_rmaps(kvm))
-		rmap_write_protect_masked(kvm, slot, offset, mask);
+	if (kvm_memslots_have_rmaps(kvm)) {
+		if (pml)
+			rmap_clear_dirty_masked(kvm, slot, offset, mask);
+		else
+			rmap_write_protect_masked(kvm, slot, offset, mask);
+	}
 	if (is_tdp_mmu_enabled(kvm))
-		kvm_tdp_mmu_clear_dirty_masked(kvm, slot, slot->base_gfn + offset, mask, true);
+		kvm_tdp_mmu_clear_dirty_masked(kvm, slot, slot->base_gfn + offset, mask, !pml);
 }

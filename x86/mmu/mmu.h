@@ -64,6 +64,8 @@ struct kvm_memory_slot {
 	u32 flags; /* KVM_MEM_* as in <linux/kvm.h> */
 	u16 id, as_id;
 	u64 *dirty_bitmap; /* the hypervisor's; NULL unless logging by bitmap */
+	/* Set by the hypervisor until kvm_mmu_slot_apply_flags() has been told that it logs; atomically. */
+	bool log_starting;
 	struct {	   /* the MMU's; indices count from base_gfn's own huge page */
 		struct kvm_rmap_head *rmap[KVM_NR_PAGE_SIZES]; /* NULL: not allocated (yet) */
 		struct kvm_lpage_info *lpage_info[KVM_NR_PAGE_SIZES]; /* [0] unused */

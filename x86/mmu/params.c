@@ -31,6 +31,8 @@ static const struct param params[] = {
 	PARAM_BOOL(tdp_mmu, "the TDP MMU for it; 0: direct maps of the shadow MMU"),
 	PARAM_BOOL(ad_bits, "accessed and dirty bits of the tables' format; 0: access tracking"),
 	PARAM("eptad", ad_bits, KIND_BOOL, 0, 1, "the same as ad_bits"),
+	PARAM_BOOL(pml,
+		   "dirty logging by the page-modification log, with EPT and its A and D bits"),
 	PARAM_BOOL(eager_page_split, "huge pages are split when dirty logging starts"),
 	PARAM_BOOL(mmio_caching, "SPTEs remember that a frame is MMIO"),
 	PARAM_BOOL(flush_on_reuse, "roots that are used again are always synchronised and flushed"),
@@ -62,6 +64,7 @@ struct mmu_params mmu_params_default(void)
 		.tdp = true,
 		.tdp_mmu = true,
 		.ad_bits = true,
+		.pml = true,
 		.eager_page_split = true,
 		.mmio_caching = true,
 		.nx_huge_pages = NX_HUGE_AUTO,
@@ -195,6 +198,8 @@ static bool bool_shown(const struct mmu_params *p, const struct param *param)
 
 	if (param->offset == offsetof(struct mmu_params, mmio_caching))
 		return on && (p->maxphyaddr < 52 || (p->ept && p->tdp));
+	if (param->offset == offsetof(struct mmu_params, pml))
+		return mmu_params_pml(p);
 	if (param->offset == offsetof(struct mmu_params, tdp_mmu))
 		return on && mmu_params_tdp(p);
 	if (param->offset == offsetof(struct mmu_params, npt) ||

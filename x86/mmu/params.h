@@ -20,6 +20,7 @@ struct mmu_params {
 	bool tdp;	       /* two-dimensional paging at all; 0: shadow paging */
 	bool tdp_mmu;	       /* the TDP MMU for it, else the shadow MMU's direct maps */
 	bool ad_bits;	       /* the format's accessed and dirty bits (eptad) */
+	bool pml;	       /* Intel: dirty logging by the processor's page-modification log */
 	bool eager_page_split; /* huge pages are split when dirty logging starts */
 	bool mmio_caching;     /* SPTEs remember that a frame is MMIO */
 	bool flush_on_reuse;   /* roots that are used again are flushed always */
@@ -55,6 +56,12 @@ const struct mmu_param_doc *mmu_param_docs(void);
 static inline bool mmu_params_tdp(const struct mmu_params *p)
 {
 	return p->tdp && (p->npt || p->ept);
+}
+
+/* Whether the processor logs the D bits that it sets. */
+static inline bool mmu_params_pml(const struct mmu_params *p)
+{
+	return p->pml && p->ept && p->tdp && p->ad_bits;
 }
 
 #endif

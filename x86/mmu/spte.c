@@ -175,7 +175,7 @@ bool make_spte(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp,
 		if (!f->ept)
 			spte |= f->accessed | f->dirty;
 	} else {
-		if (kvm_mmu_page_ad_need_write_protect(sp))
+		if (kvm_mmu_page_ad_need_write_protect(kvm, sp))
 			spte |= SPTE_AD_WRPROT;
 		if (!prefetch)
 			spte |= f->accessed;

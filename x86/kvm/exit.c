@@ -404,6 +404,9 @@ int handle_exit(struct vcpu *v, enum cpu_exit reason)
 	case EXIT_EPT_VIOLATION:
 	case EXIT_EPT_MISCONFIG:
 		return handle_nested_fault(v, reason);
+	case EXIT_PML_FULL:
+		/* It has been emptied. */
+		return resume(v);
 	case EXIT_MMIO:
 		return emulate_mmio_exit(v);
 	case EXIT_SHUTDOWN:

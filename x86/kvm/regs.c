@@ -134,6 +134,7 @@ static void tdp_to_cpu(struct vcpu *v)
 		.ad = p->ad_bits,
 		.maxphyaddr = host_maxphyaddr(v->vm),
 		.nx = true,
+		.pml = pml_begin(v),
 	};
 	v->cpu.nested = &v->nested;
 	v->cpu.mmu.maxphyaddr = p->maxphyaddr;

@@ -164,6 +164,7 @@ static int handle_requests(struct vcpu *v)
 		kvm_mmu_free_obsolete_roots(&v->kvm);
 	if (take_request(v, KVM_REQ_MMU_SYNC))
 		kvm_mmu_sync_roots(&v->kvm);
+	take_request(v, KVM_REQ_DIRTY_LOG);
 	if (take_request(v, KVM_REQ_TRIPLE_FAULT) &&
 	    !(v->kvm.regs.guest_mode && svm_triple_fault(v))) {
 		v->run->exit_reason = KVM_EXIT_SHUTDOWN;
@@ -281,6 +282,7 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 		before = v->cpu.insns;
 		reason = cpu_run(&v->cpu, left > 0 && !v->svm.step && !v->svm.brief ? left : 1);
 		left -= v->cpu.insns - before;
+		pml_flush(v);
 		hw_leave_guest(v);
 		hw_rcu_read_lock();
 		svm_ran(v);

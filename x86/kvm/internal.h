@@ -48,6 +48,7 @@ struct vm {
 	struct kvm_vcpu *mmu_vcpu[MAX_VCPUS]; /* what kvm.vcpus points to */
 	u32 dirty_ring_size;		      /* bytes; 0: none */
 	bool dirty_ring_acq_rel;
+	unsigned int nr_logging; /* slots that log, or are about to; atomically */
 	bool irqchip, split_irqchip;
 	bool nx_huge_cap_used;
 	u64 tss_addr, identity_map_addr;
@@ -75,8 +76,8 @@ struct vcpu {
 	struct tlb *tlb;
 	struct nested nested;		    /* the second dimension, cpu.nested when TDP */
 	struct svm svm;			    /* the guest's own guests */
-	enum vcpu_mode mode;		    /* atomically */
 	struct pml pml;			    /* what nested.pml points to while slots log */
+	enum vcpu_mode mode;		    /* atomically */
 	u64 flush_gpa_start, flush_gpa_end; /* with KVM_REQ_TLB_FLUSH_GPA, hw.c */
 	struct hw_spinlock flush_lock;	    /* for these two */
 	hpa_t root; /* hw_load_root()'s: what the cpu is to run with, and its number of levels */
@@ -230,7 +231,6 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 void memslots_free(struct vm *vm);
 int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log);
 int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log);
-int dirty_ring_enable(struct vm *vm, u32 bytes);
 /*
  * A slot is to be logged, or is no more: call before the one and after the other. vCPUs have
  * the processor log what they write from then on, or until then. Under slots_lock.
@@ -240,13 +240,14 @@ void dirty_log_slots(struct vm *vm, int count);
 void pml_flush(struct vcpu *v);
 /* The log for the processor's next run, empty; NULL: it isn't to log. */
 struct pml *pml_begin(struct vcpu *v);
+int dirty_ring_enable(struct vm *vm, u32 bytes);
 int dirty_ring_alloc(struct vcpu *v);
 void dirty_ring_free(struct vcpu *v);
 int dirty_ring_reset(struct vm *vm);
 bool dirty_ring_soft_full(struct vcpu *v);
-int stats_fd_vm(struct vm *vm);
 /* How much the processor may log until it has to exit, so that the ring has room for it. */
 unsigned int dirty_ring_pml_size(const struct vm *vm);
+int stats_fd_vm(struct vm *vm);
 int stats_fd_vcpu(struct vcpu *v);
 /*
  * struct vm and struct vcpu must come from here: zeroed, in memory that the statistics descriptors share, so

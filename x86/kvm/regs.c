@@ -159,7 +159,6 @@ static void shadow_to_cpu(struct vcpu *v)
 		r->cr3 |= v->guest_cr3 & CR3_PCID_MASK;
 	r->maxphyaddr = host_maxphyaddr(v->vm);
 	r->no_gbpages = false;
-	r->pae_soft_bits = true;
 	if (r->cr0 == cr0 && r->efer == efer)
 		return;
 	r->cr0 = cr0;

@@ -208,6 +208,77 @@ TEST(dirty_log, .what = "a writable entry of a logged slot is logged when it is 
 	kvm_done(kvm);
 }
 
+TEST(exec_only, .what = "what a nested guest's EPT has not readable isn't; direct pages always are")
+{
+	static const char *const ad[] = {"ad_bits=1", "ad_bits=0"};
+
+	for (unsigned int i = 0; i < 2 * (ACC_ALL + 1); i++) {
+		struct kvm *kvm = kvm_of("ept=1", ad[i & 1]);
+		unsigned int access = i / 2;
+		struct kvm_memory_slot slot = {.npages = 1};
+		struct kvm_mmu_page sp = {
+			.role.level = PG_LEVEL_4K,
+			.role.ad_disabled = i & 1,
+			.role.guest_mode = true,
+			.role.ept_guest = true,
+		};
+		u64 spte, want = 0;
+
+		/* Not an EPT entry that there may be. */
+		if (access & ACC_WRITE && !(access & ACC_USER))
+			access &= ~ACC_WRITE;
+		want |= access & ACC_USER ? EPT_R : 0;
+		want |= access & ACC_WRITE ? EPT_W : 0;
+		want |= access & ACC_EXEC ? EPT_X : 0;
+		make_spte(kvm, NULL, &sp, &slot, access, 0, hpa, 0, false, true, true, &spte);
+		EXPECT_EQ(spte & EPT_RWX, want, "access %u", access);
+		EXPECT(is_shadow_present_pte(spte));
+		/* What access tracking takes away it gives back, W apart. */
+		make_spte(kvm, NULL, &sp, &slot, access, 0, hpa, 0, true, true, true, &spte);
+		if (is_access_track_spte(kvm, spte))
+			spte = restore_acc_track_spte(kvm, spte) | (want & EPT_W);
+		EXPECT_EQ(spte & EPT_RWX, want, "access %u, prefetched", access);
+
+		sp.role.ept_guest = sp.role.guest_mode = false;
+		sp.role.direct = true;
+		make_spte(kvm, NULL, &sp, &slot, access, 0, hpa, 0, false, true, true, &spte);
+		EXPECT_EQ(spte & EPT_RWX, want | EPT_R, "access %u, direct", access);
+		kvm_done(kvm);
+	}
+}
+
+TEST(log_by_d, .what = "only a nested guest's entries are protected where D is logged")
+{
+	static const struct {
+		const char *first, *second;
+		bool pml;
+	} rows[] = {{"ept=1", NULL, true},	   {"ept=1", "pml=0", false},
+		    {"ept=1", "ad_bits=0", false}, {"ept=1", "tdp=0", false},
+		    {"npt=1", NULL, false},	   {"npt=0", NULL, false}};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct kvm *kvm = kvm_of(rows[i].first, rows[i].second);
+		struct kvm_mmu_page sp = {
+			.role.level = PG_LEVEL_4K,
+			.role.ad_disabled = !spte_format(kvm)->ad,
+		};
+		struct kvm_memory_slot slot = {.npages = 1};
+		u64 spte;
+		char shown[8];
+
+		ASSERT(mmu_param_get(&kvm->params, "pml", shown, sizeof(shown)));
+		EXPECT_EQ(*shown == 'Y', rows[i].pml, "row %zu", i);
+		for (unsigned int nested = 0; nested < 2; nested++) {
+			sp.role.guest_mode = nested;
+			make_spte(kvm, NULL, &sp, &slot, ACC_ALL, 0, hpa, 0, false, true, true,
+				  &spte);
+			EXPECT_EQ((spte & SPTE_AD_MODE_MASK) == SPTE_AD_WRPROT,
+				  rows[i].pml && nested, "row %zu nested %u", i, nested);
+		}
+		kvm_done(kvm);
+	}
+}
+
 TEST(params, .what = "each parameter takes what it should, says what is wrong, and reads back")
 {
 	struct mmu_params p = mmu_params_default();

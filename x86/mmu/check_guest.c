@@ -41,7 +41,8 @@ static unsigned int spte_access(struct kvm *kvm, u64 spte)
 	const struct spte_format *fmt = spte_format(kvm);
 	unsigned int access = is_writable_pte(spte) ? ACC_WRITE : 0;
 
-	if (fmt->user && spte & fmt->user)
+	/* EPT shadows EPT only, whose R counts as U. */
+	if (spte & (fmt->ept ? EPT_R : fmt->user))
 		access |= ACC_USER;
 	if (is_executable_pte(kvm, spte) && !is_access_track_spte(kvm, spte))
 		access |= ACC_EXEC;

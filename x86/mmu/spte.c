@@ -164,7 +164,7 @@ bool make_spte(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp,
 	const struct spte_format *f = spte_format(kvm);
 	int level = sp->role.level;
 	hpa_t hpa = pfn & ~(KVM_PAGES_PER(level) * SZ_4K - 1);
-	u64 spte = SPTE_MMU_PRESENT | f->present | f->memtype | hpa;
+	u64 spte = SPTE_MMU_PRESENT | f->memtype | hpa;
 	bool wrprot = false;
 
 	MMU_BUG_ON(hpa & ~SPTE_PTE_ADDR_MASK);
@@ -189,6 +189,9 @@ bool make_spte(struct kvm *kvm, struct kvm_vcpu *vcpu, struct kvm_mmu_page *sp,
 	spte |= pte_access & ACC_EXEC ? f->exec : f->nx;
 	if (pte_access & ACC_USER)
 		spte |= f->user;
+	/* A nested guest's EPT may have pages that are executed only: its R is ACC_USER. */
+	if (!sp->role.ept_guest || !f->ept || pte_access & ACC_USER)
+		spte |= f->present;
 
 	if (host_writable)
 		spte |= f->host_writable;

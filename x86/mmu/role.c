@@ -132,7 +132,8 @@ static union kvm_mmu_page_role calc_nested_root_role(const struct kvm_vcpu *vcpu
 {
 	union kvm_mmu_page_role role = cpu_role.base;
 
-	role.ad_disabled = !spte_format(vcpu->kvm)->ad;
+	/* Where L1 keeps no A and D, an SPTE may have rights that it must not have where L1 does. */
+	role.ad_disabled = !spte_format(vcpu->kvm)->ad || cpu_role.base.ad_disabled;
 	if (cpu_role.base.ept_guest)
 		return role;
 	role.level = tdp_root_level(vcpu);

@@ -175,8 +175,12 @@ static bool claimed(const struct cpu *cpu, gva_t gva)
 	return false;
 }
 
-/* An access to a claimed page: its answer, or the exit that asks for one. */
-static u64 mmio(struct cpu *cpu, gva_t gva, unsigned int size, bool write, u64 value)
+/*
+ * An access to a claimed page: its answer, or the exit that asks for one. @kind: the rights it
+ * takes, those of a write for the read of an instruction that writes back.
+ */
+static u64 mmio(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kind, bool write,
+		u64 value)
 {
 	struct cpu_mmio *m = &cpu->mmio;
 
@@ -187,6 +191,7 @@ static u64 mmio(struct cpu *cpu, gva_t gva, unsigned int size, bool write, u64 v
 	cpu->exit.gva = gva;
 	cpu->exit.size = size;
 	cpu->exit.write = write;
+	cpu->exit.access = kind;
 	cpu->exit.implicit = cpu->mmu.implicit;
 	cpu->exit.value = value & size_mask(size);
 	leave(cpu, EXIT_MMIO);
@@ -210,7 +215,7 @@ static u64 read_part(struct cpu *cpu, gva_t gva, unsigned int size, enum access_
 	u64 value = 0;
 
 	if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
-		return mmio(cpu, gva, size, false, 0);
+		return mmio(cpu, gva, size, kind, false, 0);
 	for (unsigned int i = 0; i < size; i++) {
 		u8 *host = lin_host(cpu, gva + i, kind);
 
@@ -233,7 +238,7 @@ u64 lin_read(struct cpu *cpu, gva_t gva, unsigned int size, enum access_kind kin
 
 	if (first >= size) {
 		if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
-			return mmio(cpu, gva, size, false, 0);
+			return mmio(cpu, gva, size, kind, false, 0);
 		host = lin_host(cpu, gva, kind);
 		value = load_host(host, size);
 		return cpu->nr_stores ? forward(cpu, host, size, value) : value;
@@ -256,9 +261,9 @@ static void write_across(struct cpu *cpu, gva_t gva, unsigned int size, u64 valu
 	if (!claims[1])
 		write_part(cpu, next, size - first, value >> (8 * first));
 	if (claims[0])
-		mmio(cpu, gva, first, true, value);
+		mmio(cpu, gva, first, ACCESS_WRITE, true, value);
 	if (claims[1])
-		mmio(cpu, next, size - first, true, value >> (8 * first));
+		mmio(cpu, next, size - first, ACCESS_WRITE, true, value >> (8 * first));
 }
 
 void lin_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
@@ -266,7 +271,7 @@ void lin_write(struct cpu *cpu, gva_t gva, unsigned int size, u64 value)
 	if (bytes_in_page(gva) < size)
 		write_across(cpu, gva, size, value);
 	else if (__builtin_expect(cpu->mmio.nr_pages, 0) && claimed(cpu, gva))
-		mmio(cpu, gva, size, true, value);
+		mmio(cpu, gva, size, ACCESS_WRITE, true, value);
 	else
 		queue_store(cpu, lin_host(cpu, gva, ACCESS_WRITE), size, value);
 }

@@ -114,7 +114,7 @@ int emulate_mmio_exit(struct vcpu *v)
 {
 	const struct cpu_exit_info *e = &v->cpu.exit;
 	struct x86_exception fault = {0};
-	u64 access = e->write ? PFERR_W : 0;
+	u64 access = e->access == ACCESS_WRITE ? PFERR_W : 0;
 	gpa_t gpa;
 
 	if (e->implicit)

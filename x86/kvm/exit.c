@@ -141,6 +141,8 @@ static int resume(struct vcpu *v)
 static int after_fault(struct vcpu *v, int ret, gva_t gva, gpa_t gpa, bool fetch)
 {
 	struct x86_exception fault = {0};
+	gpa_t code;
+	u8 byte;
 
 	switch (ret) {
 	case RET_PF_RETRY:
@@ -156,10 +158,16 @@ static int after_fault(struct vcpu *v, int ret, gva_t gva, gpa_t gpa, bool fetch
 		if (!fetch)
 			return emulate_start(v, gva, gpa);
 		/* What is fetched there may be denied or not mapped at all: that comes first. */
-		if (kvm_mmu_gva_to_gpa(&v->kvm, gva, PFERR_F | (v->cpu.mmu.cpl == 3 ? PFERR_U : 0),
-				       &fault) == INVALID_GPA) {
+		code = kvm_mmu_gva_to_gpa(&v->kvm, gva,
+					  PFERR_F | (v->cpu.mmu.cpl == 3 ? PFERR_U : 0), &fault);
+		if (code == INVALID_GPA) {
 			inject_page_fault(&v->kvm, &fault);
 			return 1;
+		}
+		/* Memory by now, and the guest did not say so: what is stale may be dropped. */
+		if (!vm_tdp(v->vm) && !guest_read(&v->kvm, code, &byte, 1)) {
+			kvm_mmu_invlpg(&v->kvm, gva);
+			return resume(v);
 		}
 		return fetch_failure(v);
 	}

@@ -215,6 +215,14 @@ static void make_roots(struct model *m)
 	}
 }
 
+/* Of the vendors' names in CPUID 0, "cAMD" in ECX begins with a bit that "ntel" lacks. */
+static bool is_amd(void)
+{
+	static const struct cpu_feature amd = {0, 0, 2, 0, "AMD"};
+
+	return cpu_has(&amd) && !((mmu_kind() & MMU_TDP) && host_is_tcg());
+}
+
 static void make_vcpu(struct model *m, u32 i)
 {
 	struct model_vcpu *v = &m->vcpu[i];
@@ -235,6 +243,7 @@ static void make_vcpu(struct model *m, u32 i)
 		.cr4 = s.cr4,
 		.efer = s.efer,
 		.maxphyaddr = cpu_maxphyaddr(),
+		.amd = is_amd(),
 		.no_gbpages = !cpu_has(&CPU_GBPAGES),
 		.no_pse36 = !cpu_has(&CPU_PSE36),
 	};

@@ -194,15 +194,15 @@ static const struct {
 };
 
 /*
- * KVM's shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's protection of it:
+ * A shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's protection of it:
  * mmu/smep_smap.ac_write_without_wp.
  */
 static bool loses_smap(const struct model *m, const struct step *s)
 {
 	const struct oracle_regs *r = &m->current->regs;
 
-	return engine()->kernel_memory && mmu_kind() == MMU_SHADOW && !(r->cr0 & CR0_WP) &&
-	       (r->cr4 & CR4_SMAP) && kinds[s->kind].oracle == ORACLE_WRITE && (s->flags & STEP_AC);
+	return mmu_kind() == MMU_SHADOW && !(r->cr0 & CR0_WP) && (r->cr4 & CR4_SMAP) &&
+	       kinds[s->kind].oracle == ORACLE_WRITE && (s->flags & STEP_AC);
 }
 
 static u16 agent_flags(const struct step *s)

@@ -75,7 +75,7 @@ static u64 must_be_zero(const struct oracle_regs *r, const struct path *p, u64 e
 	if (p->mode->id == PM_PAE)
 		zero |= bits(62, 52);
 	if (level >= 4)
-		zero |= PTE_PS;
+		zero |= PTE_PS | (r->amd ? PTE_G : 0); /* APM vol. 2 5.3.3, figure 5-20 */
 	if (level == 3 && p->mode->id != PM_PAE && r->no_gbpages)
 		zero |= PTE_PS;
 	if (page && level == 2)

@@ -23,6 +23,7 @@ struct oracle_regs {
 	u8 maxphyaddr;	      /* 32 to 52 */
 	bool no_gbpages;      /* 1 GiB pages are reserved */
 	bool no_pse36;	      /* 4 MiB pages have no address bits above 31 */
+	bool amd;	      /* G is reserved in entries of levels 4 and 5 */
 	bool pdpte_in_memory; /* AMD with nested paging reads PDPTEs at each walk */
 };
 

@@ -328,7 +328,7 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3)
 			nr = collect(h, &old, access, read, arg, local, false, true, out, nr,
 				     overflow);
-		else if (left->until > global && (r->cr4 & CR4_PGE))
+		if (left->until > global && (r->cr4 & CR4_PGE))
 			nr = collect(h, &old, access, read, arg, global, true, true, out, nr,
 				     overflow);
 	}

@@ -89,21 +89,38 @@ static void work(struct campaign *c, struct worker *w)
 
 static void start(struct campaign *c, struct worker *w)
 {
+	pid_t pid;
+
 	if (w->said >= 0)
 		close(w->said);
 	w->said = memfd_create("said", MFD_CLOEXEC);
 	w->seen_at = seconds_now();
 	fflush(NULL);
-	w->pid = fork();
-	if (!w->pid)
+	pid = fork();
+	if (!pid)
 		work(c, w);
-	if (w->pid < 0 || w->said < 0) {
+	w->pid = pid; /* by the parent only: the worker sees it as well */
+	if (pid < 0 || w->said < 0) {
 		perror("mmufuzz");
 		exit(2);
 	}
 }
 
 /* --- findings ------------------------------------------------------------------------------ */
+
+static void make_output(const char *dir)
+{
+	char path[600];
+	char *slash;
+
+	snprintf(path, sizeof(path), "%s", dir);
+	for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		mkdir(path, 0777);
+		*slash = '/';
+	}
+	mkdir(path, 0777);
+}
 
 static void describe(const struct campaign *c, u64 seed, const char *what, char *text, size_t size)
 {
@@ -122,8 +139,7 @@ static void keep(struct campaign *c, u64 seed, const char *what, enum trial_end 
 	struct trial t;
 
 	c->findings++;
-	mkdir("out", 0777);
-	mkdir(c->o->output, 0777);
+	make_output(c->o->output);
 	describe(c, seed, what, text, sizeof(text));
 	choose_program(c->o, seed, &p);
 	snprintf(path, sizeof(path), "%s/%lu.program", c->o->output, seed);
@@ -246,8 +262,7 @@ static void save_state(const struct campaign *c)
 	for (u32 i = 0; i < c->o->jobs; i++)
 		if (c->w[i].pid && c->w[i].seed < lowest)
 			lowest = c->w[i].seed;
-	mkdir("out", 0777);
-	mkdir(c->o->output, 0777);
+	make_output(c->o->output);
 	snprintf(path, sizeof(path), "%s/campaign", c->o->output);
 	f = fopen(path, "we");
 	if (!f)

@@ -87,6 +87,57 @@ static u32 vmrun(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 	return AGENT_OK;
 }
 
+static u64 rdtsc(void)
+{
+	u32 low, high;
+
+	asm volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (u64)high << 32 | low;
+}
+
+static void longest_gap(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
+{
+	volatile u32 *stop = (volatile u32 *)(unsigned long)op->arg2;
+	u64 last = rdtsc(), now, longest = 0;
+	unsigned long page = 0;
+
+	while (!*stop) {
+		(void)*(volatile u32 *)(unsigned long)(op->arg + page * SZ_4K);
+		now = rdtsc();
+		if (now - last > longest)
+			longest = now - last;
+		last = now;
+		if (++page == op->value)
+			page = 0;
+		cpu->progress++;
+	}
+	*value = longest;
+}
+
+static void cr3_loop(const struct agent_op *op)
+{
+	const unsigned long *cr3 = (const unsigned long *)(unsigned long)op->arg;
+	unsigned long k = 0;
+	u64 i;
+
+	for (i = 0; i < op->value; i++) {
+		asm volatile("mov %0, %%cr3" : : "r"(cr3[k]) : "memory");
+		if (++k == op->arg2)
+			k = 0;
+	}
+}
+
+static void cpuid_loop(const struct agent_op *op)
+{
+	u64 i;
+
+	for (i = 0; i < op->value; i++) {
+		unsigned long a = 0, c = 0;
+
+		asm volatile("cpuid" : "+a"(a), "+c"(c) : : "ebx", "edx");
+	}
+}
+
 u32 run_program(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 {
 	switch (op->addr) {
@@ -96,6 +147,15 @@ u32 run_program(struct guest_cpu *cpu, const struct agent_op *op, u64 *value)
 		return vmrun(cpu, op, value);
 	case PROGRAM_PROBE:
 		return probe(op, value);
+	case PROGRAM_LONGEST_GAP:
+		longest_gap(cpu, op, value);
+		return AGENT_OK;
+	case PROGRAM_CR3_LOOP:
+		cr3_loop(op);
+		return AGENT_OK;
+	case PROGRAM_CPUID_LOOP:
+		cpuid_loop(op);
+		return AGENT_OK;
 	}
 	return AGENT_BAD_OP;
 }

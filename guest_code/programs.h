@@ -23,6 +23,15 @@ enum guest_program {
 	 * si. Turns EFER.SVME on; value: the exit code. The rest is in the VMCB.
 	 */
 	PROGRAM_VMRUN = 3,
+	/*
+	 * Reads the first word of each of the value pages at arg, over and over, until the word at
+	 * arg2 isn't 0. Value: the longest time from one read to the next, in ticks of the TSC.
+	 */
+	PROGRAM_LONGEST_GAP = 4,
+	/* Loads CR3 value times, with the arg2 words at arg in turn. */
+	PROGRAM_CR3_LOOP = 5,
+	/* CPUID, value times: an exit that does next to nothing. */
+	PROGRAM_CPUID_LOOP = 6,
 };
 
 /* Instructions that a partial KVM is known to fail on. */

@@ -351,12 +351,22 @@ bool is_page_fault_stale(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 
 /* --- direct faults ---------------------------------------------------------------------------------- */
 
+/* Part of the stage that maps. */
+static bool stale_stage(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
+{
+	u64 t = stage_begin(vcpu);
+	bool stale = is_page_fault_stale(vcpu, fault);
+
+	stage_end(vcpu, fault, STAGE_STALE, t);
+	return stale;
+}
+
 static int map_with_tdp_mmu(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 {
 	int r = RET_PF_RETRY;
 
 	hw_read_lock(vcpu->kvm);
-	if (!is_page_fault_stale(vcpu, fault))
+	if (!stale_stage(vcpu, fault))
 		r = kvm_tdp_mmu_map(vcpu, fault);
 	hw_read_unlock(vcpu->kvm);
 	return r;
@@ -373,7 +383,7 @@ static int map_with_shadow_pages(struct kvm_vcpu *vcpu, struct kvm_page_fault *f
 	 */
 	r = make_mmu_pages_available(vcpu);
 	if (!r)
-		r = is_page_fault_stale(vcpu, fault) ? RET_PF_RETRY : direct_map(vcpu, fault);
+		r = stale_stage(vcpu, fault) ? RET_PF_RETRY : direct_map(vcpu, fault);
 	hw_write_unlock(vcpu->kvm);
 	return r;
 }

@@ -43,7 +43,7 @@ enum mmu_event_id {
 
 /*
  * What event kvm_page_fault's stage is: X(id, name). The whole fault comes last and includes the
- * others.
+ * others; the check for staleness is part of mapping and comes before it.
  */
 #define MMU_FAULT_STAGES(X)                            \
 	X(STAGE_MMIO, "handle_mmio_page_fault")        \

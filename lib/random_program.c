@@ -48,21 +48,21 @@ static u64 random_flags(struct gen *g, int level)
 {
 	u64 f = 0;
 
-	f |= chance(g, 94) ? PTE_P : 0;
-	f |= chance(g, 78) ? PTE_W : 0;
-	f |= chance(g, 65) ? PTE_U : 0;
+	f |= chance(g, 95) ? PTE_P : 0;
+	f |= chance(g, level > 1 ? 90 : 75) ? PTE_W : 0;
+	f |= chance(g, level > 1 ? 85 : 65) ? PTE_U : 0;
 	f |= chance(g, 40) ? PTE_A : 0;
 	f |= chance(g, 25) ? PTE_D : 0;
-	f |= chance(g, 20) ? PTE_G : 0;
-	f |= chance(g, 8) ? PTE_NX : 0;
+	f |= chance(g, level == 1 ? 25 : 2) ? PTE_G : 0;
+	f |= chance(g, 5) ? PTE_NX : 0;
 	f |= chance(g, 3) ? PTE_PCD : 0;
 	f |= chance(g, 3) ? PTE_PWT : 0;
-	f |= chance(g, 1) ? BIT(51) : 0;
-	f |= chance(g, 2) ? PTE_PS : 0;
+	f |= chance(g, 1) && chance(g, 50) ? BIT(51) : 0;
+	f |= chance(g, 1) && level > 1 ? PTE_PS : 0;
 	if (chance(g, 15))
 		f |= PTE_PKEY(below(g, 4));
 	if (level > 1 && chance(g, 1))
-		f |= chance(g, 50) ? BIT(12) : BIT(13);
+		f |= chance(g, 70) ? BIT(12) : BIT(13);
 	return f;
 }
 
@@ -88,10 +88,10 @@ static struct entry_spec random_entry(struct gen *g, int level)
 			return to_target(g, TARGET_TABLE, f & ~PTE_PS);
 		return to_target(g, dice < 95 ? TARGET_HOLE : TARGET_RO, f & ~PTE_PS);
 	}
-	if (level == 2 && dice < 25)
-		return to_target(g, TARGET_BLOCK, f | PTE_PS);
-	if (level == 3 && dice < 12)
-		return to_target(g, TARGET_GIANT, f | PTE_PS);
+	if (level <= 3 && dice < (level == 2 ? 25 : 12)) {
+		f |= PTE_PS | (chance(g, 25) ? PTE_G : 0);
+		return to_target(g, level == 2 ? TARGET_BLOCK : TARGET_GIANT, f & ~BIT(13));
+	}
 	if (dice > 97)
 		return to_target(g, dice == 98 ? TARGET_FRAME : TARGET_HOLE, f);
 	return to_target(g, TARGET_TABLE, f);
@@ -172,26 +172,40 @@ static void set_something(struct gen *g)
 	add_set(g, table[k], index[k], e);
 }
 
+/* Whether an entry ends a walk at @level in a fault, most likely. */
+static bool is_broken(const struct entry_spec *e, int level)
+{
+	if (!(e->bits & PTE_P) || (e->bits & BIT(51)) || e->target == TARGET_RAW)
+		return true;
+	if (level == 1)
+		return false;
+	if (e->bits & (BIT(13) | (level > 3 ? PTE_G | PTE_PS : 0)))
+		return true;
+	if (e->bits & PTE_PS)
+		return e->target != TARGET_BLOCK && e->target != TARGET_GIANT;
+	return e->target != TARGET_TABLE;
+}
+
 /* Makes a favourite address lead somewhere. */
 static void map_favourite(struct gen *g, const u8 *path)
 {
-	int top = g->p->mode->id == PM_PAE ? 2 : g->p->mode->levels, n, tries;
+	int top = g->p->mode->id == PM_PAE ? 2 : g->p->mode->levels, n, k, tries;
 	u8 table[PAGING_MAX_LEVEL], index[PAGING_MAX_LEVEL];
 
 	for (tries = 0; tries < PAGING_MAX_LEVEL; tries++) {
-		const struct entry_spec *last;
 		struct entry_spec e;
 
 		n = follow(g, path, table, index);
-		last = &g->entry[table[n - 1]][index[n - 1]];
-		if (last->bits & PTE_P)
+		for (k = 0; k < n; k++)
+			if (is_broken(&g->entry[table[k]][index[k]], top - k))
+				break;
+		if (k == n)
 			return;
-		e = random_entry(g, top - (n - 1));
-		e.bits |= PTE_P | PTE_W | (chance(g, 80) ? PTE_U : 0);
-		e.bits &= ~(BIT(51) | BIT(12) | BIT(13) | PTE_NX);
-		if (e.target == TARGET_RAW)
-			continue;
-		add_set(g, table[n - 1], index[n - 1], e);
+		e = random_entry(g, top - k);
+		e.bits |= PTE_P | (chance(g, 90) ? PTE_W : 0) | (chance(g, 75) ? PTE_U : 0);
+		e.bits &= ~PTE_NX;
+		if (!is_broken(&e, top - k))
+			add_set(g, table[k], index[k], e);
 	}
 }
 
@@ -250,6 +264,8 @@ static void add_register(struct gen *g)
 	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
 
 	s.number = below(g, 2);
+	if (s.kind == STEP_NX)
+		s.number = chance(g, 80);
 	if (s.kind == STEP_PKRU) {
 		s.number = 0;
 		s.value = next(g) & 0xfc;
@@ -299,13 +315,13 @@ static void add_step(struct gen *g)
 		add_host(g);
 	else if (dice < 560)
 		add_access(g);
-	else if (dice < 800)
+	else if (dice < 740)
 		set_something(g);
-	else if (dice < 920)
+	else if (dice < 850)
 		add_flush(g);
-	else if (dice < 960)
+	else if (dice < 880)
 		add_register(g);
-	else if (dice < 980 || !g->o->host)
+	else if (dice < 975 || !g->o->host)
 		map_favourite(g, g->favourite[below(g, FAVOURITES)]);
 	else
 		add_host(g);

@@ -24,6 +24,15 @@ static bool tdp(void)
 	return mmu_kind() & MMU_TDP;
 }
 
+/*
+ * How many faults it takes to write @pages pages that are in the log no more: none where the
+ * processor itself logs (Intel's page-modification log), as it is the D bit that is taken away then.
+ */
+static u64 faults_for(u64 pages)
+{
+	return engine_param_bool("pml", false) ? 0 : pages;
+}
+
 static void expect_dirty(struct memslot *s, u64 first, u64 n, const char *when)
 {
 	struct dirty_bitmap b = dirty_bitmap_alloc(s);
@@ -49,8 +58,8 @@ TEST(dirty_again, .what = "each write to a page protected for the log marks it, 
 		fast = vcpu_stat(v, "pf_fast");
 		write_frames(v, vm->mem->gpa, FRAMES, round * 1000);
 		if (tdp())
-			EXPECT_EQ(vcpu_stat(v, "pf_fast") - fast, FRAMES, "round %lu: fast faults",
-				  round);
+			EXPECT_EQ(vcpu_stat(v, "pf_fast") - fast, faults_for(FRAMES),
+				  "round %lu: fast faults", round);
 		fast = vcpu_stat(v, "pf_fast");
 		write_frames(v, vm->mem->gpa, FRAMES, round * 2000);
 		if (tdp())
@@ -222,7 +231,7 @@ TEST(two_vcpus, .what = "two vCPUs that fault on the same protected pages both g
 		vcpu_join(vm->vcpu[0]);
 		vcpu_join(vm->vcpu[1]);
 		if (tdp())
-			EXPECT_GE(vcpus_stat(vm, "pf_fast") - fast, FRAMES,
+			EXPECT_GE(vcpus_stat(vm, "pf_fast") - fast, faults_for(FRAMES),
 				  "round %lu: fast faults", round);
 		for (i = 0; i < FRAMES; i++)
 			EXPECT_EQ(frame_word(vm->mem->hva, i), 2 * round, "round %lu, page %lu",

@@ -97,7 +97,8 @@ static const struct block *fetch_across(struct cpu *cpu, gva_t next, const u8 *f
 }
 
 /* Decodes what is at @host, which is at @gva. */
-static const struct block *build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
+static const struct block *__attribute__((noinline))
+build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
 {
 	struct block *b = slot(cpu->icache, host);
 	struct insn *insn = new_insns(cpu->icache);
@@ -156,7 +157,12 @@ const struct block *fetch(struct cpu *cpu)
 			raise_gp(cpu);
 		gva = (u32)(cs->base + cpu->rip);
 	}
-	host = lin_host(cpu, gva, ACCESS_EXEC);
+	renew_context(cpu);
+	host = recent_host(cpu, gva, ACCESS_EXEC);
+	if (__builtin_expect(!host, 0)) {
+		host = lin_host(cpu, gva, ACCESS_EXEC);
+		renew_context(cpu);
+	}
 	b = slot(cpu->icache, host);
 	if (b->host != host || b->mode != mode || !unchanged(b))
 		b = build(cpu, host, gva, mode);

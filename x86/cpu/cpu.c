@@ -137,7 +137,7 @@ static void single_step(struct cpu *cpu)
 }
 
 /* Executes any instruction. */
-static void step(struct cpu *cpu, const struct insn *insn)
+static void __attribute__((noinline)) step(struct cpu *cpu, const struct insn *insn)
 {
 	bool trap = cpu->rflags & FLAG_TF;
 
@@ -179,9 +179,9 @@ static bool in_limit(const struct cpu *cpu, const struct block *block)
 
 /*
  * Executes what is at RIP, up to @max instructions: some or all of a block, as long as
- * nothing happens to its code.
+ * nothing happens to its code. By itself, since setjmp() keeps registers from cpu_run().
  */
-static void run_block(struct cpu *cpu, u64 max)
+static void __attribute__((noinline)) run_block(struct cpu *cpu, u64 max)
 {
 	const struct insn *insn, *end;
 	const struct block *block;
@@ -196,21 +196,23 @@ static void run_block(struct cpu *cpu, u64 max)
 	}
 	cpu->code = block->host;
 	cpu->code_len = block->len;
-	cpu->generation = tlb_generation(cpu->tlb);
-	cpu->context = page_context(cpu);
 	cpu->stale = false;
 	end = insn + (max < block->nr ? max : block->nr);
 	do {
 		cpu->insn = insn;
 		cpu->saved.rflags = cpu->rflags;
+		cpu->rip = rip;
 		rip += insn->len;
 		cpu->next_rip = rip;
 		insn->quick(cpu, insn);
-		if (cpu->nr_stores)
-			commit_stores(cpu);
-		cpu->rip = cpu->next_rip;
 		cpu->insns = ++insns;
-	} while (++insn < end && !cpu->stale);
+		if (__builtin_expect(cpu->nr_stores | cpu->stale, 0)) {
+			commit_stores(cpu);
+			if (cpu->stale)
+				break;
+		}
+	} while (++insn < end);
+	cpu->rip = cpu->next_rip;
 }
 
 enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)

@@ -158,7 +158,7 @@ struct insn_cache *insn_cache_new(void);
 void insn_cache_free(struct insn_cache *cache);
 /*
  * The block at cpu->rip, as memory has it now, of which at least one instruction lies
- * in the limit of CS. It's valid until the next call.
+ * in the limit of CS. It's valid until the next call. Renews the context.
  */
 const struct block *fetch(struct cpu *cpu);
 
@@ -224,6 +224,25 @@ static inline u64 page_context(const struct cpu *cpu)
 {
 	return cpu->epoch << 4 | cpu->mmu.cpl << 2 | cpu->mmu.implicit << 1 |
 	       !!(cpu->rflags & FLAG_AC);
+}
+
+/* To be done before recent_host() when anything of that may have changed. */
+static inline void renew_context(struct cpu *cpu)
+{
+	cpu->generation = tlb_generation(cpu->tlb);
+	cpu->context = page_context(cpu);
+}
+
+/* Host address of @gva if its page was used lately in the present context; NULL otherwise. */
+static inline u8 *recent_host(const struct cpu *cpu, gva_t gva, enum access_kind kind)
+{
+	const struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
+
+	if (__builtin_expect(p->page != gva / SZ_4K || p->generation != cpu->generation ||
+				     p->context != cpu->context,
+			     0))
+		return NULL;
+	return p->host + gva % SZ_4K;
 }
 
 /* Whether a store of up to 8 bytes at @host changes the block that is being executed. */

@@ -13,11 +13,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* Host address of @size bytes at @offset of @seg; NULL: it isn't the everyday case. */
-INLINE u8 *quick_host(struct cpu *cpu, unsigned int seg, u64 offset, unsigned int size,
+INLINE u8 *quick_host(const struct cpu *cpu, unsigned int seg, u64 offset, unsigned int size,
 		      enum access_kind kind)
 {
 	const struct cpu_segment *s = &cpu->seg[seg];
-	const struct cpu_page *p;
 	gva_t gva = offset;
 
 	if (in_64(cpu)) {
@@ -32,12 +31,7 @@ INLINE u8 *quick_host(struct cpu *cpu, unsigned int seg, u64 offset, unsigned in
 			return NULL;
 		gva = (u32)(s->base + offset);
 	}
-	p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
-	if (__builtin_expect(p->page != gva / SZ_4K || p->generation != cpu->generation ||
-				     p->context != cpu->context || (gva & (size - 1)),
-			     0))
-		return NULL;
-	return p->host + gva % SZ_4K;
+	return __builtin_expect(gva & (size - 1), 0) ? NULL : recent_host(cpu, gva, kind);
 }
 
 INLINE u64 quick_load(const u8 *host, unsigned int size)

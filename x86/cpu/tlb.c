@@ -44,6 +44,28 @@ u64 tlb_generation(const struct tlb *tlb)
 	return tlb->cache.generation;
 }
 
+void tlb_each(const struct tlb *tlb, void (*fn)(void *arg, const struct tlb_entry *e), void *arg)
+{
+	const struct cached *c, *end;
+	int kind;
+
+	for (kind = 0; kind < CACHED_KINDS; kind++) {
+		c = tlb->cache.store[kind].entries;
+		for (end = c + tlb->cache.store[kind].nr; c < end; c++)
+			fn(arg, &(struct tlb_entry){
+					.linear = kind == CACHED_PAGE || kind == CACHED_TABLE,
+					.table = kind == CACHED_TABLE || kind == CACHED_NTABLE,
+					.asid = c->asid,
+					.space = c->space,
+					.addr = c->number << c->shift,
+					.size = BIT(c->shift),
+					.gpa = c->gpa,
+					.hpa = c->hpa,
+					.perm = c->perm,
+				});
+	}
+}
+
 void tlb_set_seed(struct tlb *tlb, u64 seed, unsigned int evict, unsigned int prefetch)
 {
 	tlb->random = seed;

@@ -60,6 +60,21 @@ struct tlb_stats tlb_stats(const struct tlb *tlb);
  */
 u64 tlb_generation(const struct tlb *tlb);
 
+/* What one entry says; for auditors. */
+struct tlb_entry {
+	bool linear; /* of a linear address (or combined); else guest-physical */
+	bool table;  /* not a translation: a table that walks of these addresses may begin with */
+	u16 asid;
+	u64 space; /* EPT: tag of the EPT pointer; otherwise 0 */
+	u64 addr, size;
+	gpa_t gpa; /* linear ones with nested paging: what the guest's tables say */
+	hpa_t hpa;
+	u64 perm; /* of a translation: as translation.perm */
+};
+
+/* Calls @fn for each entry; it must not change the TLB. */
+void tlb_each(const struct tlb *tlb, void (*fn)(void *arg, const struct tlb_entry *e), void *arg);
+
 /* --- what instructions do, in the address space of @asid -------------------- */
 
 /* INVLPG with current @pcid: also @gva's global translations; all tables of @pcid. */

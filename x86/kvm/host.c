@@ -122,6 +122,7 @@ static void vm_change_begin(struct vm *vm, u64 start, u64 end)
 	}
 	if (!to)
 		return;
+	audit_outside(vm);
 	hw_yield_point(kvm, "invalidate");
 	hw_write_lock(kvm);
 	vm->hw->invalidating++;
@@ -274,8 +275,14 @@ int make_huge(struct region *r, u64 i)
 
 bool page_lookup(const struct region *r, u64 hva, bool write, struct hw_page *page)
 {
-	u64 i = (hva - r->start) >> PAGE_SHIFT, word = page_word(r, i);
+	u64 i = (hva - r->start) >> PAGE_SHIFT, word = page_word(r, i), head;
 
+	/* Of a page of hugetlb the fault noted the first frame. */
+	if (r->level > PG_LEVEL_4K && !(word & PAGE_PRESENT)) {
+		head = hva & ~((r->level == PG_LEVEL_1G ? SZ_1G : SZ_2M) - 1);
+		if (head >= r->start)
+			word |= page_word(r, (head - r->start) >> PAGE_SHIFT) & PAGE_FLAGS;
+	}
 	if (!(word & PAGE_PRESENT) || !(r->prot & (write ? PROT_WRITE : PROT_READ | PROT_WRITE)))
 		return false;
 	page->writable = (word & PAGE_WRITE) && (r->prot & PROT_WRITE);
@@ -320,13 +327,27 @@ static void scan_block(struct region *r, u64 i)
 	}
 }
 
+/* The page is there now, and with it the whole huge page that it is part of. */
+static void page_arrives(struct region *r, u64 i)
+{
+	u64 hva = r->start + (i << PAGE_SHIFT), head = hva;
+
+	if (r->level > PG_LEVEL_4K)
+		head &= ~((r->level == PG_LEVEL_1G ? SZ_1G : SZ_2M) - 1);
+	page_set(r, i, page_hpa(r, i, page_word(r, i)) | PAGE_PRESENT | PAGE_WRITE);
+	if (head < hva && head >= r->start) {
+		i = (head - r->start) >> PAGE_SHIFT;
+		page_set(r, i, page_hpa(r, i, page_word(r, i)) | PAGE_PRESENT | PAGE_WRITE);
+	}
+}
+
 static void fault_anon_private(struct region *r, u64 i, bool write)
 {
 	u64 hva = r->start + (i << PAGE_SHIFT), word = page_word(r, i);
 	u64 from = hva, to = hva + SZ_4K;
 
 	if (r->level > PG_LEVEL_4K) {
-		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
+		page_arrives(r, i);
 		return;
 	}
 	if (r->thp && block_fits(r, hva) && block_empty(r, block_first(r, i)) &&
@@ -390,6 +411,18 @@ bool in_file(const struct region *r, u64 i)
 	return !fstat(r->file->fd, &st) && r->file_off + (i << PAGE_SHIFT) < (u64)st.st_size;
 }
 
+/* Of a private file that page @hva is still the file's, which faults don't note. */
+static bool file_page_shared(const struct region *r, u64 hva, struct hw_page *page)
+{
+	u64 i = (hva - r->start) >> PAGE_SHIFT;
+
+	if (r->kind != FILE_PRIVATE || (page_word(r, i) & PAGE_OWN) ||
+	    !(r->prot & (PROT_READ | PROT_WRITE)) || !in_file(r, i) || copied_by_process(hva))
+		return false;
+	*page = (struct hw_page){.hpa = page_hpa(r, i, page_word(r, i)), .level = PG_LEVEL_4K};
+	return true;
+}
+
 static int fault_file(struct region *r, u64 i, bool write, struct hw_page *page)
 {
 	u64 word = page_word(r, i), hva = r->start + (i << PAGE_SHIFT);
@@ -403,7 +436,7 @@ static int fault_file(struct region *r, u64 i, bool write, struct hw_page *page)
 	if (!in_file(r, i))
 		return -EFAULT;
 	if (r->kind == FILE_SHARED) {
-		page_set(r, i, page_hpa(r, i, word) | PAGE_PRESENT | PAGE_WRITE);
+		page_arrives(r, i);
 		page_lookup(r, hva, write, page);
 		return 0;
 	}
@@ -442,9 +475,7 @@ static int fault_slow(u64 hva, bool write, struct hw_page *page)
 			if (r->kind == ANON_PRIVATE)
 				fault_anon_private(r, i, write);
 			else
-				page_set(r, i,
-					 page_hpa(r, i, page_word(r, i)) | PAGE_PRESENT |
-						 PAGE_WRITE);
+				page_arrives(r, i);
 			if (!page_lookup(r, hva, write, page))
 				ret = -EFAULT;
 		}
@@ -502,7 +533,8 @@ bool hw_page_present(struct kvm *kvm, u64 hva, bool write, struct hw_page *page)
 	(void)kvm;
 	hw_rcu_read_lock();
 	r = region_find(__atomic_load_n(&host_regions, __ATOMIC_ACQUIRE), hva);
-	found = r ? page_lookup(r, hva, write, page) : !plain_page(hva, write, page);
+	found = r ? page_lookup(r, hva, write, page) || (!write && file_page_shared(r, hva, page))
+		  : !plain_page(hva, write, page);
 	hw_rcu_read_unlock();
 	return found;
 }
@@ -517,6 +549,7 @@ static bool vm_age(struct vm *vm, u64 start, u64 end)
 	bool young = false;
 	unsigned int as, i;
 
+	audit_outside(vm);
 	hw_write_lock(kvm);
 	for_each_slot(kvm, as, slots, i) if (slot_range(slots->slot[i], start, end, &range))
 		young |= kvm_mmu_age_gfn_range(kvm, &range);

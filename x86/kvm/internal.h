@@ -54,6 +54,13 @@ struct vm {
 	u64 tss_addr, identity_map_addr;
 	struct vm *next; /* all VMs, for the host model; host's lock */
 
+	/* With params.check; audit.c. */
+	struct {
+		int gate;     /* threads at work for vCPUs; -1: the auditor is */
+		u64 earned;   /* towards the next audit */
+		bool changed; /* something may have, since the latest */
+	} audit;
+
 	/* mmu_lock and its readers, RCU's callbacks: hw.c */
 	struct hw_vm *hw;
 	pthread_t nx_worker;
@@ -166,8 +173,19 @@ void vm_put(struct vm *vm);
 void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct mmu_params *new);
 /* Calls @fn for each VM there is. */
 void fd_each_vm(void (*fn)(struct vm *vm, void *arg), void *arg);
-/* mmu_check(), reported on stderr; how much is broken. */
+/* audit.c: mmu_check(), reported on stderr; how much is broken. */
 int vm_check(struct vm *vm);
+/* With params.check. Around all that is done for a vCPU but running the guest: */
+void audit_begin(struct vcpu *v);
+void audit_end(struct vcpu *v);
+/* Somebody else changes, or is about to change, what the VM's tables depend on. */
+void audit_outside(struct vm *vm);
+/* The vCPU has left the guest, which has been dealt with. @returns: to user space. */
+void audit_exit(struct vcpu *v, enum cpu_exit reason, bool returns);
+/* Here everything is in order, if ever: an audit, if it is due. Between audit_begin() and audit_end(). */
+void audit(struct vcpu *v);
+/* Before the VM is taken apart. */
+void audit_last(struct vm *vm);
 void vcpu_free(struct vcpu *v); /* with its VM */
 int check_extension(struct vm *vm, long cap);
 

@@ -197,9 +197,11 @@ static int wait_halted(struct vcpu *v, struct run_signals *s)
 			v->mp_state = KVM_MP_STATE_RUNNABLE;
 			break;
 		}
+		audit_end(v);
 		hw_rcu_read_unlock();
 		ppoll(NULL, 0, &tick, NULL);
 		hw_rcu_read_lock();
+		audit_begin(v);
 		if (__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED) || signal_pending(s))
 			return interrupted(v);
 	}
@@ -245,13 +247,6 @@ static void publish(struct vcpu *v)
 		cpu_interruptible(&v->cpu) && !v->irq_pending && !v->svm.gif_clear;
 }
 
-/* Every invariant after every exit, where no other vCPU is at work. */
-static void check(struct vcpu *v)
-{
-	if (__atomic_load_n(&v->vm->kvm.nr_vcpus, __ATOMIC_ACQUIRE) == 1)
-		MMU_BUG_ON(vm_check(v->vm));
-}
-
 static int run_loop(struct vcpu *v, struct run_signals *s)
 {
 	s64 left = SLICE;
@@ -275,23 +270,25 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 		ret = prepare_entry(v);
 		if (ret <= 0)
 			return ret;
+		audit(v);
 		left -= EXIT_COST;
 		if (!hw_enter_guest(v))
 			continue;
+		audit_end(v);
 		hw_rcu_read_unlock();
 		before = v->cpu.insns;
 		reason = cpu_run(&v->cpu, left > 0 && !v->svm.step && !v->svm.brief ? left : 1);
 		left -= v->cpu.insns - before;
 		pml_flush(v);
 		hw_leave_guest(v);
+		audit_begin(v);
 		hw_rcu_read_lock();
 		svm_ran(v);
 		if (reason != EXIT_BUDGET)
 			stat_inc(v, exits);
 		regs_to_mmu(v);
 		ret = handle_exit(v, reason);
-		if (v->vm->kvm.params.check)
-			check(v);
+		audit_exit(v, reason, ret <= 0);
 		if (ret <= 0)
 			return ret;
 	}
@@ -306,6 +303,7 @@ int vcpu_run(struct vcpu *v)
 	if (v->mp_state == KVM_MP_STATE_INIT_RECEIVED)
 		return -EAGAIN;
 	signals_begin(v, &signals);
+	audit_begin(v);
 	hw_rcu_read_lock();
 	v->run->exit_reason = KVM_EXIT_UNKNOWN;
 	regs_to_mmu(v);
@@ -313,7 +311,9 @@ int vcpu_run(struct vcpu *v)
 	if (ret >= 0)
 		ret = run_loop(v, &signals);
 	publish(v);
+	audit(v);
 	hw_rcu_read_unlock();
+	audit_end(v);
 	signals_end(&signals);
 	return ret;
 }

@@ -525,7 +525,9 @@ int vcpu_ioctl_(struct vcpu *v, unsigned long request_nr, void *arg)
 		return -EINVAL;
 	}
 	hw_rcu_read_lock();
+	audit_begin(v);
 	ret = vcpu_ioctl_locked(v, request_nr, arg);
+	audit_end(v);
 	hw_rcu_read_unlock();
 	return ret;
 }

@@ -3,7 +3,6 @@
  * A VM: creation, its ioctls, its end; and the worker that gives huge pages back which
  * the NX workaround split.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -117,22 +116,12 @@ static void stop_nx_worker(struct vm *vm)
 	pthread_cond_destroy(&vm->nx_worker_wake);
 }
 
-static void report(void *arg, const char *line)
-{
-	(void)arg;
-	fprintf(stderr, "mmu_check: %s\n", line);
-}
-
-int vm_check(struct vm *vm)
-{
-	return mmu_check(&vm->kvm, report, NULL);
-}
-
 /* Nobody has a descriptor of it, or of anything in it, any more. */
 static void vm_free(struct vm *vm)
 {
 	stop_nx_worker(vm);
 	host_unregister(vm);
+	audit_last(vm);
 	for (unsigned int i = 0; i < vm->kvm.nr_vcpus; i++)
 		kvm_mmu_destroy(vm->mmu_vcpu[i]);
 	kvm_mmu_uninit_vm(&vm->kvm);
@@ -290,6 +279,7 @@ static int set_nr_mmu_pages(struct vm *vm, unsigned long pages)
 
 int vm_ioctl_(struct vm *vm, unsigned long request, void *arg)
 {
+	audit_outside(vm);
 	switch (request) {
 	case KVM_CREATE_VCPU:
 		return vcpu_new(vm, (unsigned long)arg);

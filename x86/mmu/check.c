@@ -214,6 +214,7 @@ void check_entry(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte, 
 	struct entry_facts f = {.spte = spte, .level = sp->role.level};
 	const char *broken;
 
+	c->work += CHECK_WORK_ENTRY;
 	if (!is_shadow_present_pte(spte)) {
 		if (is_mmio_spte(c->kvm, spte)) {
 			if (live && c->slots_stable)
@@ -291,6 +292,7 @@ int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void
 		if (slots && slots->generation & KVM_MEMSLOT_GEN_UPDATE)
 			c.slots_stable = false;
 	}
+	c.work = 1000;
 	check_shadow_collect(&c);
 	check_tdp_collect(&c);
 	if (c.no_memory) {
@@ -302,6 +304,7 @@ int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void
 		check_nx_list(&c);
 		check_counters(&c);
 	}
+	kvm->check_work = c.work;
 	hw_write_unlock(kvm);
 	hw_rcu_read_unlock();
 	hw_free(c.pages.slot);

@@ -9,6 +9,9 @@
 #include "x86/mmu/internal.h"
 #include "x86/mmu/rmap.h"
 
+#define CHECK_WORK_ENTRY 60
+#define CHECK_WORK_TABLE 300 /* besides its entries that aren't empty */
+
 /* Addresses, each once. */
 struct check_set {
 	const void **slot;
@@ -26,6 +29,7 @@ struct check {
 	struct check_set pages;		  /* shadow pages of all kinds */
 	u64 leafs[KVM_NR_PAGE_SIZES + 1]; /* by level, in pages of all kinds */
 	u64 unsync, indirect, nx_disallowed;
+	u64 work; /* see kvm.check_work */
 };
 
 /* False: @p was in @s already, or there is no memory (c->no_memory). */

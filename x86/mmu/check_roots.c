@@ -101,47 +101,88 @@ static bool hw_present(const struct spte_format *fmt, u64 entry)
 	return entry & (fmt->ept ? EPT_RWX : PTE_P);
 }
 
-int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, hpa_t hpa, bool writable,
-			  void (*report)(void *arg, const char *line), void *arg)
+/* The way of an address: down to a leaf, to an entry that spans @size bytes, or to where it ends. */
+struct way {
+	u64 entry;
+	int level;
+	bool pdpte, may_write;
+};
+
+static struct way find_way(struct kvm_vcpu *vcpu, u64 addr, u64 size)
 {
 	const struct spte_format *fmt = spte_format(vcpu->kvm);
 	struct kvm_mmu *mmu = vcpu->mmu;
-	int level = mmu->root_role.level;
-	const char *broken = NULL;
-	u64 entry = 0, *table;
-	bool may_write = true;
-	char line[160];
+	u64 *table = hw_va(mmu->root.hpa & ~(SZ_4K - 1));
+	struct way w = {.level = mmu->root_role.level, .may_write = true};
+
+	for (;; w.level--) {
+		w.pdpte = w.level == 3 && table == mmu->pae_root && !mmu->pml4_root;
+		w.entry = mmu_spte_get(&table[SPTE_INDEX(addr, w.level) & (w.pdpte ? 3 : 511)]);
+		if (!hw_present(fmt, w.entry))
+			return w;
+		w.may_write &= w.pdpte || is_writable_pte(w.entry);
+		if (w.level == PG_LEVEL_4K || (!w.pdpte && is_large_pte(w.entry)) ||
+		    BIT(LEVEL_SHIFT(w.level)) == size)
+			return w;
+		table = hw_va(spte_to_hpa(w.entry));
+	}
+}
+
+static int forgotten(struct kvm_vcpu *vcpu, const struct way *w, const char *what, u64 addr,
+		     hpa_t hpa, const char *broken, void (*report)(void *arg, const char *line),
+		     void *arg)
+{
+	char line[200];
 	struct text t;
 
-	if (!is_root(&mmu->root))
-		return 0;
-	hw_rcu_read_lock();
-	table = hw_va(mmu->root.hpa & ~(SZ_4K - 1));
-	for (;; level--) {
-		bool pdpte = level == 3 && table == mmu->pae_root && !mmu->pml4_root;
-
-		entry = mmu_spte_get(&table[SPTE_INDEX(addr, level) & (pdpte ? 3 : 511)]);
-		if (!hw_present(fmt, entry))
-			break;
-		may_write &= pdpte || is_writable_pte(entry);
-		if (level == PG_LEVEL_4K || (!pdpte && is_large_pte(entry)))
-			break;
-		table = hw_va(spte_to_hpa(entry));
-	}
-	hw_rcu_read_unlock();
-	if (!hw_present(fmt, entry) || is_mmio_spte(vcpu->kvm, entry))
-		broken = "nothing is mapped";
-	else if (spte_to_hpa(entry) + (addr & ((1ull << LEVEL_SHIFT(level)) - 1) & ~(SZ_4K - 1)) !=
-		 (hpa & ~(SZ_4K - 1)))
-		broken = "another frame is mapped";
-	else if (writable && !may_write)
-		broken = "it is read-only";
-	if (!broken)
-		return 0;
 	text_init(&t, line, sizeof(line));
 	text_printf(&t, "vCPU %u remembers %lx -> %lx%s, but %s: entry %lx at level %d",
-		    vcpu->vcpu_idx, addr, hpa, writable ? " writable" : "", broken, entry, level);
+		    vcpu->vcpu_idx, addr, hpa, what, broken, w->entry, w->level);
 	if (report)
 		report(arg, line);
 	return 1;
+}
+
+int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, u64 size, hpa_t hpa, bool writable,
+			  void (*report)(void *arg, const char *line), void *arg)
+{
+	const struct spte_format *fmt = spte_format(vcpu->kvm);
+	const char *broken = NULL;
+	u64 end = addr + size, span;
+	struct way w;
+
+	if (!is_root(&vcpu->mmu->root))
+		return 0;
+	/* What was remembered as one may have become several, as long as they say the same. */
+	for (; !broken && addr != end; hpa += span, addr += span) {
+		w = find_way(vcpu, addr, 0);
+		span = BIT(LEVEL_SHIFT(w.level)) - (addr & (BIT(LEVEL_SHIFT(w.level)) - 1));
+		if (span > end - addr)
+			span = end - addr;
+		if (!hw_present(fmt, w.entry) || is_mmio_spte(vcpu->kvm, w.entry))
+			broken = "nothing is mapped";
+		else if (spte_to_hpa(w.entry) + (addr & (BIT(LEVEL_SHIFT(w.level)) - 1)) != hpa)
+			broken = "another frame is mapped";
+		else if (writable && !w.may_write)
+			broken = "it is read-only";
+		if (broken)
+			return forgotten(vcpu, &w, writable ? " writable" : "", addr, hpa, broken,
+					 report, arg);
+	}
+	return 0;
+}
+
+int mmu_check_table(struct kvm_vcpu *vcpu, u64 addr, u64 size, hpa_t hpa,
+		    void (*report)(void *arg, const char *line), void *arg)
+{
+	struct way w;
+
+	if (!is_root(&vcpu->mmu->root))
+		return 0;
+	w = find_way(vcpu, addr, size);
+	if (BIT(LEVEL_SHIFT(w.level)) == size && hw_present(spte_format(vcpu->kvm), w.entry) &&
+	    (w.pdpte || !is_large_pte(w.entry)) && spte_to_hpa(w.entry) == (hpa & ~(SZ_4K - 1)))
+		return 0;
+	return forgotten(vcpu, &w, " as a table", addr, hpa, "none or another is there", report,
+			 arg);
 }

@@ -65,6 +65,7 @@ static u64 check_tree(struct check *c, struct kvm_mmu_page *sp, bool live)
 		check_report_page(c, sp, "its table belongs to another page");
 	if (!sp->role.direct || !sp->tdp_mmu_page)
 		check_report_page(c, sp, "in a tree of the TDP MMU");
+	c->work += CHECK_WORK_TABLE;
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
 	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {

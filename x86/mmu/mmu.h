@@ -140,6 +140,7 @@ struct kvm {
 	bool disable_nx_huge_pages;			  /* KVM_CAP_VM_DISABLE_NX_HUGE_PAGES */
 	unsigned int nr_vcpus;
 	struct kvm_vcpu **vcpus; /* nr_vcpus of them */
+	u64 check_work; /* what the latest mmu_check() took, in about nanoseconds; counted, not measured */
 	struct mmu_trace *trace; /* NULL: events are not recorded; see trace.h */
 	struct kvm_mmu_arch arch;
 	/* Counters change with each fault of any vCPU: away from what each fault only reads. */
@@ -468,10 +469,14 @@ void kvm_mmu_recover_nx_huge_pages(struct kvm *kvm);
  */
 int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void *arg);
 /*
- * Whether the current root's tables give at least what the processor remembers: @addr (gva under shadow paging, else gpa) is
- * at @hpa, may be written if @writable. 0; 1: no, and @report was called. Between exit and entry, by the vCPU's thread.
+ * Whether the current root's tables give at least what the processor remembers: the @size bytes from @addr (gva under shadow
+ * paging, else gpa) are at @hpa, may be written if @writable. 0; 1: no, and @report was called. Between exit and entry, by the
+ * vCPU's thread, with mmu_lock for write and no flush pending.
  */
-int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, hpa_t hpa, bool writable,
+int mmu_check_translation(struct kvm_vcpu *vcpu, u64 addr, u64 size, hpa_t hpa, bool writable,
 			  void (*report)(void *arg, const char *line), void *arg);
+/* The same of what it remembers of an entry that spans @size bytes: that it points to the table at @hpa. */
+int mmu_check_table(struct kvm_vcpu *vcpu, u64 addr, u64 size, hpa_t hpa,
+		    void (*report)(void *arg, const char *line), void *arg);
 
 #endif

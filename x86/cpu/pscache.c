@@ -13,35 +13,34 @@
  * Neighbouring pages are looked up one after the other, so their buckets are neighbours
  * as well: only what is above the 512 pages of a table is mixed.
  */
-static u32 hash(const struct cached *k)
+static u32 hash(const struct cached_key *k)
 {
 	u64 h = k->number >> 9;
 
-	h ^= k->space + ((u64)k->asid << 40) + ((u64)k->pcid << 16) + k->shift;
+	h ^= k->space + k->tag;
 	h *= 0x9e3779b97f4a7c15ull;
 	return (h >> 32) ^ (k->number & 511);
 }
 
-static bool same_key(const struct cached *a, const struct cached *b)
+static bool same_key(const struct cached_key *a, const struct cached_key *b)
 {
-	return a->number == b->number && a->shift == b->shift && a->pcid == b->pcid &&
-	       a->asid == b->asid && a->space == b->space;
+	return a->number == b->number && a->tag == b->tag && a->space == b->space;
 }
 
-static u32 *bucket(const struct pscache_store *s, const struct cached *key)
+static u32 *bucket(const struct pscache_store *s, const struct cached_key *key)
 {
 	return &s->buckets[hash(key) & (s->nr_buckets - 1)];
 }
 
-/* Index + 1 of the entry with @key's key, 0: none. */
-static u32 lookup(const struct pscache_store *s, const struct cached *key)
+/* Index + 1 of the entry with @key, 0: none. */
+static u32 lookup(const struct pscache_store *s, const struct cached_key *key)
 {
 	u32 i;
 
 	if (!s->by_shift[key->shift])
 		return 0;
 	for (i = *bucket(s, key); i; i = s->entries[i - 1].next)
-		if (same_key(&s->entries[i - 1], key))
+		if (same_key(&s->entries[i - 1].key, key))
 			return i;
 	return 0;
 }
@@ -49,7 +48,7 @@ static u32 lookup(const struct pscache_store *s, const struct cached *key)
 /* Takes entry @i out of its chain: whatever pointed to it points to @to. */
 static void relink(struct pscache_store *s, u32 i, u32 to)
 {
-	u32 *link = bucket(s, &s->entries[i]);
+	u32 *link = bucket(s, &s->entries[i].key);
 
 	while (*link != i + 1)
 		link = &s->entries[*link - 1].next;
@@ -62,7 +61,7 @@ static bool remove_at(struct pscache *c, struct pscache_store *s, u32 i)
 	u32 last = s->nr - 1;
 
 	relink(s, i, s->entries[i].next);
-	s->by_shift[s->entries[i].shift]--;
+	s->by_shift[s->entries[i].key.shift]--;
 	if (i != last) {
 		relink(s, last, i + 1);
 		s->entries[i] = s->entries[last];
@@ -88,7 +87,7 @@ static bool grow(struct pscache_store *s)
 	s->buckets = buckets;
 	s->nr_buckets = nr_buckets;
 	for (i = 0; i < s->nr; i++) {
-		b = bucket(s, &entries[i]);
+		b = bucket(s, &entries[i].key);
 		entries[i].next = *b;
 		*b = i + 1;
 	}
@@ -106,7 +105,7 @@ void pscache_fini(struct pscache *c)
 	memset(c, 0, sizeof(*c));
 }
 
-const struct cached *pscache_find(const struct pscache *c, const struct cached *key)
+const struct cached *pscache_find(const struct pscache *c, const struct cached_key *key)
 {
 	const struct pscache_store *s = &c->store[key->kind];
 	u32 i = lookup(s, key);
@@ -116,22 +115,22 @@ const struct cached *pscache_find(const struct pscache *c, const struct cached *
 
 void pscache_add(struct pscache *c, const struct cached *entry)
 {
-	struct pscache_store *s = &c->store[entry->kind];
-	u32 *b, i = lookup(s, entry);
+	struct pscache_store *s = &c->store[entry->key.kind];
+	u32 *b, i = lookup(s, &entry->key);
 
 	if (i)
 		remove_at(c, s, i - 1);
 	if (s->nr == s->nr_buckets && !grow(s))
 		return;
-	b = bucket(s, entry);
+	b = bucket(s, &entry->key);
 	s->entries[s->nr] = *entry;
 	s->entries[s->nr].born = c->clock;
 	s->entries[s->nr].next = *b;
 	*b = ++s->nr;
-	s->by_shift[entry->shift]++;
+	s->by_shift[entry->key.shift]++;
 }
 
-bool pscache_drop(struct pscache *c, const struct cached *key)
+bool pscache_drop(struct pscache *c, const struct cached_key *key)
 {
 	struct pscache_store *s = &c->store[key->kind];
 	u32 i = lookup(s, key);

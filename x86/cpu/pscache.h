@@ -25,22 +25,33 @@ enum cached_kind {
 
 #define PCID_GLOBAL 0xffff /* cached.pcid of a global translation */
 
-struct cached {
-	/* The key. What does not apply to a kind is 0. */
-	u8 kind;  /* enum cached_kind */
-	u8 shift; /* size of the page; span of the entry that was read */
-	u16 asid;
-	u16 pcid;
-	u8 guest_shift; /* value. PAGE: size of the guest's page, at least that of shift */
-	u64 space;	/* EPT: from the pointer, see pscache_space(); otherwise 0 */
-	u64 number;	/* address >> shift */
+/*
+ * What a thing is found by. Made by cached_key() alone: the fields behind tag are
+ * compared as one word. What does not apply to a kind is 0.
+ */
+struct cached_key {
+	u64 number; /* address >> shift */
+	u64 space;  /* EPT: from the pointer, see pscache_space(); otherwise 0 */
+	union {
+		struct {
+			u8 kind;  /* enum cached_kind */
+			u8 shift; /* size of the page; span of the entry that was read */
+			u16 asid;
+			u16 pcid;
+			u16 zero;
+		};
+		u64 tag;
+	};
+};
 
-	/* The value. */
-	gpa_t gpa; /* PAGE, TABLE: of the first byte */
-	hpa_t hpa; /* of the first byte of the page or table */
-	u64 perm;  /* PAGE, GPA: as translation.perm; else what the walk accumulated */
-	u64 born;  /* the cache's own: its clock when this was added */
-	u32 next;  /* the cache's own */
+struct cached {
+	struct cached_key key;
+	gpa_t gpa;	/* PAGE, TABLE: of the first byte */
+	hpa_t hpa;	/* of the first byte of the page or table */
+	u64 perm;	/* PAGE, GPA: as translation.perm; else what the walk accumulated */
+	u64 born;	/* the cache's own: its clock when this was added */
+	u32 next;	/* the cache's own */
+	u8 guest_shift; /* PAGE: size of the guest's page, at least that of shift */
 };
 
 struct pscache_store {
@@ -62,11 +73,11 @@ struct pscache {
 void pscache_fini(struct pscache *c);
 
 /* The entry with @key's key, NULL if there is none; valid until the next change. */
-const struct cached *pscache_find(const struct pscache *c, const struct cached *key);
+const struct cached *pscache_find(const struct pscache *c, const struct cached_key *key);
 /* Remember @entry; takes the place of one with the same key. */
 void pscache_add(struct pscache *c, const struct cached *entry);
 /* Drop the entry with @key's key. Whether there was one, born before the clock. */
-bool pscache_drop(struct pscache *c, const struct cached *key);
+bool pscache_drop(struct pscache *c, const struct cached_key *key);
 /* Drop all of @kind that @match. */
 void pscache_drop_if(struct pscache *c, enum cached_kind kind,
 		     bool (*match)(const struct cached *e, const void *arg), const void *arg);
@@ -81,14 +92,28 @@ static inline u64 pscache_space(const struct nested *n)
 	return n && n->kind == NESTED_EPT ? (n->root & PTE_ADDR_MASK) | 1 : 0;
 }
 
-/* A key for guest-physical kinds: EPT's are not tagged with a VPID. */
-static inline struct cached pscache_gpa_key(enum cached_kind kind, const struct nested *n, u16 asid)
+/* The tag is put together in a register: parts stored one by one are slow to read as one. */
+static inline struct cached_key cached_key(enum cached_kind kind, u8 shift, u16 asid, u16 pcid,
+					   u64 space, u64 address)
 {
-	return (struct cached){
-		.kind = kind,
-		.asid = n->kind == NESTED_EPT ? 0 : asid,
-		.space = pscache_space(n),
+	return (struct cached_key){
+		.number = address >> shift,
+		.space = space,
+		.tag = (u64)kind | (u64)shift << 8 | (u64)asid << 16 | (u64)pcid << 32,
 	};
+}
+
+/* What guest-physical kinds are tagged with: EPT's are not tagged with a VPID. */
+static inline u16 pscache_gpa_asid(const struct nested *n, u16 asid)
+{
+	return n->kind == NESTED_EPT ? 0 : asid;
+}
+
+/* A key for guest-physical kinds. */
+static inline struct cached_key pscache_gpa_key(enum cached_kind kind, const struct nested *n,
+						u16 asid, u8 shift, gpa_t gpa)
+{
+	return cached_key(kind, shift, pscache_gpa_asid(n, asid), 0, pscache_space(n), gpa);
 }
 
 /* The PCID that registers select. */

@@ -106,25 +106,26 @@ static bool match_page(const struct cached *e, const void *arg)
 {
 	const struct linear_rule *r = arg;
 
-	if (e->asid != r->asid)
+	if (e->key.asid != r->asid)
 		return false;
-	if (MUTANT(cpu_invlpg_keeps_global) && r->one && e->pcid == PCID_GLOBAL)
+	if (MUTANT(cpu_invlpg_keeps_global) && r->one && e->key.pcid == PCID_GLOBAL)
 		return false;
-	if (e->pcid == PCID_GLOBAL ? !r->global : r->pcid != ANY_PCID && e->pcid != r->pcid)
+	if (e->key.pcid == PCID_GLOBAL ? !r->global : r->pcid != ANY_PCID && e->key.pcid != r->pcid)
 		return false;
 	/* all fragments of the page that the guest's entry maps */
 	if (MUTANT(cpu_invlpg_one_fragment) && r->one)
-		return r->gva >> e->shift == e->number;
-	return !r->one || (r->gva >> e->guest_shift) == (e->number << e->shift >> e->guest_shift);
+		return r->gva >> e->key.shift == e->key.number;
+	return !r->one ||
+	       (r->gva >> e->guest_shift) == (e->key.number << e->key.shift >> e->guest_shift);
 }
 
 static bool match_table(const struct cached *e, const void *arg)
 {
 	const struct linear_rule *r = arg;
 
-	if (e->asid != r->asid || (r->pcid != ANY_PCID && e->pcid != r->pcid))
+	if (e->key.asid != r->asid || (r->pcid != ANY_PCID && e->key.pcid != r->pcid))
 		return false;
-	return r->tables == TABLES_ALL || (r->gva >> e->shift) == e->number;
+	return r->tables == TABLES_ALL || (r->gva >> e->key.shift) == e->key.number;
 }
 
 static void drop_linear(struct tlb *tlb, struct linear_rule rule)
@@ -219,7 +220,7 @@ void tlb_flush_all(struct tlb *tlb)
 /* Guest-physical entries with an ASID are AMD's: Intel's have an EPT pointer. */
 static bool match_asid(const struct cached *e, const void *arg)
 {
-	return !e->space && e->asid == *(const u16 *)arg;
+	return !e->key.space && e->key.asid == *(const u16 *)arg;
 }
 
 void tlb_flush_asid(struct tlb *tlb, u16 asid, bool keep_global)
@@ -245,7 +246,7 @@ void tlb_invlpga(struct tlb *tlb, u16 asid, gva_t gva)
 /* @arg: a tag, or NULL for all that there are. */
 static bool match_space(const struct cached *e, const void *arg)
 {
-	return arg ? e->space == *(const u64 *)arg : e->space;
+	return arg ? e->key.space == *(const u64 *)arg : e->key.space;
 }
 
 static void drop_space(struct tlb *tlb, const u64 *space)
@@ -277,7 +278,7 @@ struct gpa_rule {
 
 static bool in_space(const struct cached *e, const struct gpa_rule *r)
 {
-	return r->space ? e->space == r->space : !e->space && e->asid == r->asid;
+	return r->space ? e->key.space == r->space : !e->key.space && e->key.asid == r->asid;
 }
 
 static bool overlaps(const struct gpa_rule *r, gpa_t gpa, u8 shift)
@@ -287,12 +288,12 @@ static bool overlaps(const struct gpa_rule *r, gpa_t gpa, u8 shift)
 
 static bool match_gpa(const struct cached *e, const void *arg)
 {
-	return in_space(e, arg) && overlaps(arg, e->number << e->shift, e->shift);
+	return in_space(e, arg) && overlaps(arg, e->key.number << e->key.shift, e->key.shift);
 }
 
 static bool match_combined(const struct cached *e, const void *arg)
 {
-	return in_space(e, arg) && overlaps(arg, e->gpa, e->shift);
+	return in_space(e, arg) && overlaps(arg, e->gpa, e->key.shift);
 }
 
 static bool match_space_tables(const struct cached *e, const void *arg)
@@ -323,21 +324,20 @@ static const u8 table_shifts[] = {21, 22, 30, 39, 48};
 static const struct cached *find_page(const struct tlb *tlb, const struct mmu_regs *regs,
 				      const struct nested *nested, gva_t gva)
 {
-	struct cached key = {
-		.kind = CACHED_PAGE, .asid = regs->asid, .space = pscache_space(nested)};
+	u64 space = pscache_space(nested);
+	u16 pcid = pscache_pcid(regs);
 	const struct cached *e;
+	struct cached_key key;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_LEN(page_shifts); i++) {
-		key.shift = page_shifts[i];
-		key.number = gva >> page_shifts[i];
-		key.pcid = pscache_pcid(regs);
+		key = cached_key(CACHED_PAGE, page_shifts[i], regs->asid, pcid, space, gva);
 		e = pscache_find(&tlb->cache, &key);
 		if (e)
 			return e;
 		if (!(regs->cr4 & CR4_PGE))
 			continue;
-		key.pcid = PCID_GLOBAL;
+		key = cached_key(CACHED_PAGE, page_shifts[i], regs->asid, PCID_GLOBAL, space, gva);
 		e = pscache_find(&tlb->cache, &key);
 		if (e)
 			return e;
@@ -352,18 +352,16 @@ static void remember(struct tlb *tlb, const struct mmu_regs *regs, const struct 
 
 	if (!(regs->cr0 & CR0_PG))
 		return; /* no linear translation; the guest-physical one is there */
-	pscache_add(&tlb->cache, &(struct cached){
-					 .kind = CACHED_PAGE,
-					 .shift = t->shift,
-					 .asid = regs->asid,
-					 .pcid = t->perm & PTE_G ? PCID_GLOBAL : pscache_pcid(regs),
-					 .space = pscache_space(nested),
-					 .number = gva >> t->shift,
-					 .guest_shift = t->guest_shift,
-					 .gpa = t->gpa & ~offset,
-					 .hpa = t->hpa & ~offset,
-					 .perm = t->perm,
-				 });
+	pscache_add(&tlb->cache,
+		    &(struct cached){
+			    .key = cached_key(CACHED_PAGE, t->shift, regs->asid,
+					      t->perm & PTE_G ? PCID_GLOBAL : pscache_pcid(regs),
+					      pscache_space(nested), gva),
+			    .guest_shift = t->guest_shift,
+			    .gpa = t->gpa & ~offset,
+			    .hpa = t->hpa & ~offset,
+			    .perm = t->perm,
+		    });
 }
 
 static bool hit_permits(const struct mmu_regs *regs, const struct cached *e, enum access_kind kind)
@@ -375,14 +373,15 @@ static bool hit_permits(const struct mmu_regs *regs, const struct cached *e, enu
 	return e->perm & nested[kind] && walk_permits(regs, e->perm, kind, NULL);
 }
 
-/* Drops entries like @key for @addr at each of @shifts; returns how many were old. */
-static u32 drop_at(struct tlb *tlb, struct cached key, u64 addr, const u8 *shifts, unsigned int nr)
+/* Drops what is remembered of @addr under @space at each of @shifts; returns how many were old. */
+static u32 drop_at(struct tlb *tlb, enum cached_kind kind, u16 asid, u16 pcid, u64 space, u64 addr,
+		   const u8 *shifts, unsigned int nr)
 {
 	u32 old = 0;
 
 	while (nr-- > 0) {
-		key.shift = shifts[nr];
-		key.number = addr >> shifts[nr];
+		struct cached_key key = cached_key(kind, shifts[nr], asid, pcid, space, addr);
+
 		old += pscache_drop(&tlb->cache, &key);
 	}
 	return old;
@@ -396,22 +395,22 @@ static u32 drop_at(struct tlb *tlb, struct cached key, u64 addr, const u8 *shift
 static bool drop_faulting(struct tlb *tlb, const struct mmu_regs *regs, const struct nested *nested,
 			  gva_t gva, const struct translation *t)
 {
-	struct cached key = {.kind = CACHED_PAGE,
-			     .asid = regs->asid,
-			     .pcid = PCID_GLOBAL,
-			     .space = pscache_space(nested)};
-	u32 old = drop_at(tlb, key, gva, page_shifts, ARRAY_LEN(page_shifts));
+	u64 space = pscache_space(nested);
+	u16 asid = regs->asid, pcid = pscache_pcid(regs);
+	u32 old = drop_at(tlb, CACHED_PAGE, asid, PCID_GLOBAL, space, gva, page_shifts,
+			  ARRAY_LEN(page_shifts));
 
-	key.pcid = pscache_pcid(regs);
-	old += drop_at(tlb, key, gva, page_shifts, ARRAY_LEN(page_shifts));
-	key.kind = CACHED_TABLE;
-	old += drop_at(tlb, key, gva, table_shifts, ARRAY_LEN(table_shifts));
+	old += drop_at(tlb, CACHED_PAGE, asid, pcid, space, gva, page_shifts,
+		       ARRAY_LEN(page_shifts));
+	old += drop_at(tlb, CACHED_TABLE, asid, pcid, space, gva, table_shifts,
+		       ARRAY_LEN(table_shifts));
 	if (t->outcome == WALK_NPF || t->outcome == WALK_EPT_VIOLATION ||
 	    t->outcome == WALK_EPT_MISCONFIG) {
-		key = pscache_gpa_key(CACHED_GPA, nested, regs->asid);
-		old += drop_at(tlb, key, t->gpa, page_shifts, ARRAY_LEN(page_shifts));
-		key.kind = CACHED_NTABLE;
-		old += drop_at(tlb, key, t->gpa, table_shifts, ARRAY_LEN(table_shifts));
+		asid = pscache_gpa_asid(nested, asid);
+		old += drop_at(tlb, CACHED_GPA, asid, 0, space, t->gpa, page_shifts,
+			       ARRAY_LEN(page_shifts));
+		old += drop_at(tlb, CACHED_NTABLE, asid, 0, space, t->gpa, table_shifts,
+			       ARRAY_LEN(table_shifts));
 	}
 	return old;
 }
@@ -442,7 +441,7 @@ struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_r
 	const u64 dirty = PTE_D | PERM_NESTED_D;
 	struct translation t;
 	const struct cached *e;
-	struct cached unfit;
+	struct cached_key unfit;
 
 	tlb->cache.clock++;
 	if (tlb->evict && next_random(tlb) % tlb->evict == 0 && pscache_count(&tlb->cache)) {
@@ -459,14 +458,14 @@ struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_r
 			tlb->stats.hits++;
 			return (struct translation){
 				.outcome = WALK_OK,
-				.level = e->shift < 21	 ? 1
-					 : e->shift < 30 ? 2
-							 : 3,
-				.shift = e->shift,
+				.level = e->key.shift < 21   ? 1
+					 : e->key.shift < 30 ? 2
+							     : 3,
+				.shift = e->key.shift,
 				.guest_shift = e->guest_shift,
 				.gva = gva,
-				.gpa = e->gpa | (gva & (BIT(e->shift) - 1)),
-				.hpa = e->hpa | (gva & (BIT(e->shift) - 1)),
+				.gpa = e->gpa | (gva & (BIT(e->key.shift) - 1)),
+				.hpa = e->hpa | (gva & (BIT(e->key.shift) - 1)),
 				.perm = e->perm,
 			};
 		}
@@ -477,7 +476,7 @@ struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_r
 		tlb->stats.misses++;
 	}
 	if (e) {
-		unfit = *e;
+		unfit = e->key;
 		pscache_drop(&tlb->cache, &unfit);
 	}
 

@@ -221,19 +221,11 @@ struct position {
 	u64 perm;     /* accumulated above */
 };
 
-static struct cached table_key(const struct walker *w, const struct table_format *f, gva_t gva,
-			       int level)
+static struct cached_key table_key(const struct walker *w, const struct table_format *f, gva_t gva,
+				   int level)
 {
-	u8 shift = f->mode->level[level].shift;
-
-	return (struct cached){
-		.kind = CACHED_TABLE,
-		.shift = shift,
-		.asid = w->regs->asid,
-		.pcid = pscache_pcid(w->regs),
-		.space = pscache_space(w->nested),
-		.number = gva >> shift,
-	};
+	return cached_key(CACHED_TABLE, f->mode->level[level].shift, w->regs->asid,
+			  pscache_pcid(w->regs), pscache_space(w->nested), gva);
 }
 
 /* The top table, or PAE's directory by its register. */
@@ -259,7 +251,7 @@ static void recall_table(const struct walker *w, const struct table_format *f, g
 			 struct position *at)
 {
 	const struct cached *e;
-	struct cached key;
+	struct cached_key key;
 	int level;
 
 	if (!w->cache)
@@ -294,10 +286,12 @@ static enum step locate_table(struct walker *w, const struct table_format *f, gv
 	at->table_hpa = page.hpa - (entry_gpa - at->table);
 	at->located = true;
 	if (w->cache && at->level < top) {
-		entry = table_key(w, f, gva, at->level + 1);
-		entry.gpa = at->table;
-		entry.hpa = at->table_hpa;
-		entry.perm = at->perm;
+		entry = (struct cached){
+			.key = table_key(w, f, gva, at->level + 1),
+			.gpa = at->table,
+			.hpa = at->table_hpa,
+			.perm = at->perm,
+		};
 		pscache_add(w->cache, &entry);
 	}
 	return STEP_OK;

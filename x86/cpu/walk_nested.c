@@ -52,21 +52,19 @@ static bool recall_page(const struct walker *w, gpa_t gpa, struct rights r,
 {
 	static const u8 shifts[] = {12, 21, 22, 30};
 	const struct cached *e;
-	struct cached key;
+	struct cached_key key;
 	unsigned int i;
 
 	if (!w->cache)
 		return false;
-	key = pscache_gpa_key(CACHED_GPA, w->nested, w->regs->asid);
 	for (i = 0; i < ARRAY_LEN(shifts); i++) {
-		key.shift = shifts[i];
-		key.number = gpa >> shifts[i];
+		key = pscache_gpa_key(CACHED_GPA, w->nested, w->regs->asid, shifts[i], gpa);
 		e = pscache_find(w->cache, &key);
 		if (!e || !allows(e->perm, r) || (r.write && !(e->perm & PERM_NESTED_D)))
 			continue;
-		page->hpa = e->hpa | (gpa & (BIT(e->shift) - 1));
+		page->hpa = e->hpa | (gpa & (BIT(shifts[i]) - 1));
 		page->perm = e->perm;
-		page->shift = e->shift;
+		page->shift = shifts[i];
 		return true;
 	}
 	return false;
@@ -74,16 +72,14 @@ static bool recall_page(const struct walker *w, gpa_t gpa, struct rights r,
 
 static void remember_page(const struct walker *w, gpa_t gpa, const struct nested_page *page)
 {
-	struct cached e;
-
 	if (!w->cache)
 		return;
-	e = pscache_gpa_key(CACHED_GPA, w->nested, w->regs->asid);
-	e.shift = page->shift;
-	e.number = gpa >> page->shift;
-	e.hpa = page->hpa & ~(BIT(page->shift) - 1);
-	e.perm = page->perm;
-	pscache_add(w->cache, &e);
+	pscache_add(w->cache, &(struct cached){
+				      .key = pscache_gpa_key(CACHED_GPA, w->nested, w->regs->asid,
+							     page->shift, gpa),
+				      .hpa = page->hpa & ~(BIT(page->shift) - 1),
+				      .perm = page->perm,
+			      });
 }
 
 /* The lowest table on the way to @gpa that is remembered; *@level is the level it is at. */
@@ -91,15 +87,14 @@ static void recall_table(const struct walker *w, const struct paging_mode *m, gp
 			 hpa_t *table, u64 *perm)
 {
 	const struct cached *e;
-	struct cached key;
+	struct cached_key key;
 	int l;
 
 	if (!w->cache)
 		return;
-	key = pscache_gpa_key(CACHED_NTABLE, w->nested, w->regs->asid);
 	for (l = 2; l <= m->levels; l++) {
-		key.shift = m->level[l].shift;
-		key.number = gpa >> key.shift;
+		key = pscache_gpa_key(CACHED_NTABLE, w->nested, w->regs->asid, m->level[l].shift,
+				      gpa);
 		e = pscache_find(w->cache, &key);
 		if (e) {
 			*level = l - 1;
@@ -113,16 +108,15 @@ static void recall_table(const struct walker *w, const struct paging_mode *m, gp
 static void remember_table(const struct walker *w, const struct paging_mode *m, gpa_t gpa,
 			   int level, hpa_t table, u64 perm)
 {
-	struct cached e;
-
 	if (!w->cache)
 		return;
-	e = pscache_gpa_key(CACHED_NTABLE, w->nested, w->regs->asid);
-	e.shift = m->level[level].shift;
-	e.number = gpa >> e.shift;
-	e.hpa = table;
-	e.perm = perm;
-	pscache_add(w->cache, &e);
+	pscache_add(w->cache,
+		    &(struct cached){
+			    .key = pscache_gpa_key(CACHED_NTABLE, w->nested, w->regs->asid,
+						   m->level[level].shift, gpa),
+			    .hpa = table,
+			    .perm = perm,
+		    });
 }
 
 /* --- AMD ---------------------------------------------------------------------- */

@@ -138,12 +138,12 @@ TEST(many_mappings, .what = "a page that had too many mappings is gone for the v
 	for (n = MANY - 2; n <= MANY + 2; n++, gva += 1024 * SZ_4K) {
 		/* Not accessed before, so that none of these is mapped ahead. */
 		for (i = 0; i < n; i++)
-			vm_map(vm, gva + i * SZ_4K, frame_gpa(vm, 0), SZ_4K, 1, 0);
+			vm_map(vm, gva + i * SZ_4K, frame_gpa(vm, 0), SZ_4K, 1, PTE_W);
 		last = gva + 1016 * SZ_4K;
 		vm_map(vm, last, frame_gpa(vm, 1), SZ_4K, 1, PTE_A);
 		vm_map(vm, last + SZ_4K, frame_gpa(vm, 0), SZ_4K, 1, PTE_A);
-		*(u32 *)vm_hva(vm, frame_gpa(vm, 0)) = 1;
 		*(u32 *)vm_hva(vm, frame_gpa(vm, 1)) = 2;
+		guest_do(v, .kind = AGENT_WRITE, .addr = gva, .value = 1, .size = 4);
 		EXPECT_EQ(guest_do(v, .kind = AGENT_TOUCH_READ, .addr = gva, .arg = SZ_4K,
 				   .value = n, .size = 4),
 			  n, "%lu mappings", n);

@@ -97,7 +97,8 @@ int regions_cut(u64 at)
 
 	if (!r || r->start == at)
 		return 0;
-	if (!r->level || r->level == PG_LEVEL_4K)
+	/* A cut between two huge pages splits neither. */
+	if ((at & (SZ_2M - 1)) && (!r->level || r->level == PG_LEVEL_4K))
 		split_huge(r, (at - r->start) >> PAGE_SHIFT);
 	rs = regions_new(host_regions->nr + 1);
 	low = region_copy(r);

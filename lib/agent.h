@@ -34,6 +34,8 @@ void vcpu_exec(struct vcpu *v);
 /* The same on a thread of the vCPU's own; vcpu_join() waits for it. */
 void vcpu_start(struct vcpu *v);
 void vcpu_join(struct vcpu *v);
+/* In a loop that waits for what a vCPU does: lets others run. */
+void vcpu_relax(void);
 
 /* Runs one operation (discarding the batch) and returns its answer. */
 struct agent_result guest_op_op(struct vcpu *v, struct agent_op op);

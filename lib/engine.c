@@ -105,6 +105,15 @@ static bool is_intree(const struct engine *e)
 }
 
 #ifdef MMUSCOPE_INTREE
+static const struct engine_turns intree_turns = {
+	.announce = intree_thread_new,
+	.begin = intree_thread_begin,
+	.end = intree_thread_end,
+	.wait = intree_thread_wait,
+	.relax = intree_relax,
+	.order = intree_order,
+};
+
 const char *engine_config_error(const char *config)
 {
 	return intree_config(config);
@@ -222,6 +231,7 @@ static const struct engine engines[] = {
 		.mremap = intree_mremap,
 		.huge_bytes = intree_huge_bytes,
 		.age = intree_age,
+		.turns = &intree_turns,
 	},
 #endif
 };

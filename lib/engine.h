@@ -13,7 +13,21 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+/*
+ * Of an engine that can have threads take turns, in an order that a seed decides and that the same
+ * seed gives again (x86/kvm/kvm.h): what lib/vcpu.c tells it of the threads it starts.
+ */
+struct engine_turns {
+	int (*announce)(void);	   /* a thread is about to be started: its number, or 0 */
+	void (*begin)(int number); /* the thread's own first call */
+	void (*end)(void);
+	void (*wait)(int number); /* for its end */
+	void (*relax)(void);	  /* somebody else has to do something first */
+	uint64_t (*order)(void);  /* a hash of all turns since the seed was set */
+};
 
 struct engine {
 	const char *name;
@@ -41,6 +55,7 @@ struct engine {
 	 * that except fork and KSM.
 	 */
 	bool kernel_memory;
+	const struct engine_turns *turns; /* NULL: threads run freely, always */
 };
 
 /*

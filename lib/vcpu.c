@@ -6,6 +6,7 @@
  * doing is reported instead of a hang.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -280,14 +281,24 @@ void vcpu_exec(struct vcpu *v)
 
 static void *thread_main(void *arg)
 {
-	vcpu_exec(arg);
+	const struct engine_turns *turns = engine()->turns;
+	struct vcpu *v = arg;
+
+	if (turns)
+		turns->begin(v->turn);
+	vcpu_exec(v);
+	if (turns)
+		turns->end();
 	return NULL;
 }
 
 void vcpu_start(struct vcpu *v)
 {
-	int err = pthread_create(&v->thread, NULL, thread_main, v);
+	const struct engine_turns *turns = engine()->turns;
+	int err;
 
+	v->turn = turns ? turns->announce() : 0;
+	err = pthread_create(&v->thread, NULL, thread_main, v);
 	if (err)
 		test_error("thread for vCPU %u: %s", v->id, strerror(err));
 	v->threaded = true;
@@ -295,7 +306,17 @@ void vcpu_start(struct vcpu *v)
 
 void vcpu_join(struct vcpu *v)
 {
+	if (v->threaded && v->turn)
+		engine()->turns->wait(v->turn);
 	if (v->threaded)
 		pthread_join(v->thread, NULL);
 	v->threaded = false;
+}
+
+void vcpu_relax(void)
+{
+	if (engine()->turns)
+		engine()->turns->relax();
+	else
+		sched_yield();
 }

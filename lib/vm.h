@@ -71,6 +71,7 @@ struct vcpu {
 	struct kvm_dirty_gfn *ring; /* mapped by the first dirty_ring_collect() */
 	u32 ring_next;		    /* place of the next entry to take */
 	pthread_t thread;
+	int turn; /* the thread's number where threads take turns, or 0 */
 	bool threaded;
 	pid_t runner; /* the thread that is inside vcpu_exec(), or 0 */
 	volatile sig_atomic_t stalled;

@@ -136,7 +136,7 @@ static inline void expect_mmio_read(struct vcpu *v, gpa_t gpa, u32 answer, const
 	do {                                                                     \
 		u64 tries_ = 20000000;                                           \
 		while (!(cond) && --tries_)                                      \
-			sched_yield();                                           \
+			vcpu_relax();                                            \
 		if (!tries_)                                                     \
 			test_fail("waited in vain for " #cond ". " __VA_ARGS__); \
 	} while (0)

@@ -178,7 +178,7 @@ static void wait_round(struct vm *vm)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - start.tv_sec > 10)
 			test_fail("the vCPUs make no progress");
-		sched_yield();
+		vcpu_relax();
 	}
 }
 
@@ -348,7 +348,7 @@ static void op_round(struct vcpu *v, gpa_t page, u32 k)
 static void wait_word(struct vcpu *v, volatile u32 *p, u32 value)
 {
 	while (*p != value && !v->stalled)
-		sched_yield();
+		vcpu_relax();
 }
 
 TEST(flushed, .what = "a finished change is seen by a vCPU that never left the guest",

@@ -12,7 +12,6 @@
  * audit is made only when no other is between. vCPUs in the guest may go on. Who works on the VM
  * from outside has slots_lock or mmu_lock; a change of host memory shows no half-done state outside of mmu_lock.
  */
-#include <sched.h>
 #include <stdio.h>
 
 #include "x86/kvm/hw_priv.h"
@@ -99,7 +98,7 @@ void audit_begin(struct vcpu *v)
 							  __ATOMIC_RELAXED))
 			return;
 		if (n < 0)
-			sched_yield();
+			hw_relax();
 		n = __atomic_load_n(gate, __ATOMIC_RELAXED);
 	}
 }

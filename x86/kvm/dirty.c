@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "x86/kvm/ring.h"
+#include "x86/kvm/sched.h"
 
 /* --- the processor's log ------------------------------------------------------------ */
 
@@ -131,7 +132,7 @@ int dirty_log_get(struct vm *vm, struct kvm_dirty_log *log)
 
 	if (vm->dirty_ring_size)
 		return -ENXIO;
-	pthread_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->slots_lock);
 	slot = slot_by_id(vm, log->slot, &ret);
 	if (slot && slot->dirty_bitmap) {
 		words = (slot->npages + 63) / 64;
@@ -199,7 +200,7 @@ int dirty_log_clear(struct vm *vm, struct kvm_clear_dirty_log *log)
 		return -ENXIO;
 	if (log->first_page & 63)
 		return -EINVAL;
-	pthread_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->slots_lock);
 	slot = slot_by_id(vm, log->slot, &ret);
 	if (slot && slot->dirty_bitmap) {
 		sync_dirty_log(vm);

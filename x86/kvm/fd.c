@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "x86/kvm/internal.h"
+#include "x86/kvm/sched.h"
 
 struct fd_entry {
 	void *object; /* NULL: not ours */
@@ -154,7 +155,7 @@ static int vcpu_ioctl(struct vcpu *v, unsigned long request, void *arg)
 	int ret;
 
 	/* KVM_RUN is interrupted by others without the mutex; nothing else takes long. */
-	pthread_mutex_lock(&v->mutex);
+	hw_mutex_lock(&v->mutex);
 	ret = vcpu_ioctl_(v, request, arg);
 	pthread_mutex_unlock(&v->mutex);
 	return ret;
@@ -168,6 +169,8 @@ int intree_ioctl(int fd, unsigned long request, void *arg)
 
 	if (!object)
 		return result(fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY);
+	if (sched_on())
+		sched_point("ioctl");
 	/* KVM_SET_SIGNAL_MASK alone takes no argument for an argument. */
 	if (_IOC_SIZE(request) && (arg || request != KVM_SET_SIGNAL_MASK) &&
 	    !user_access(arg, _IOC_SIZE(request))) {

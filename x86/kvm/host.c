@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "x86/kvm/host_priv.h"
+#include "x86/kvm/sched.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22
@@ -32,7 +33,7 @@ struct hw_spinlock host_copy_lock;
 
 void host_lock(void)
 {
-	pthread_mutex_lock(&lock);
+	hw_mutex_lock(&lock);
 }
 
 void host_unlock(void)

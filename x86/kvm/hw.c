@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "x86/kvm/hw_priv.h"
+#include "x86/kvm/sched.h"
 
 /* Beyond this many pages it is cheaper to forget everything than to look for them. */
 #define RANGE_MAX (64 * 512)
@@ -113,6 +114,8 @@ bool hw_enter_guest(struct vcpu *v)
 {
 	hw_self()->vcpu = hw_self()->inside = v;
 	__atomic_store_n(&v->mode, IN_GUEST_MODE, __ATOMIC_SEQ_CST);
+	if (sched_on())
+		sched_point("enter_guest");
 	if (!__atomic_load_n(&v->kvm.requests, __ATOMIC_SEQ_CST) &&
 	    !__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED))
 		return true;
@@ -156,7 +159,9 @@ static void wait_outside(struct vcpu *v, u64 req)
 	/* A vCPU enters again only with no request left, so it has seen this one then. */
 	while (__atomic_load_n(&v->mode, __ATOMIC_SEQ_CST) == IN_GUEST_MODE &&
 	       (__atomic_load_n(&v->kvm.requests, __ATOMIC_SEQ_CST) & req)) {
-		if (++spins < 100)
+		if (sched_on())
+			sched_wait();
+		else if (++spins < 100)
 			__builtin_ia32_pause();
 		else
 			sched_yield();

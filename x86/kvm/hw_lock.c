@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "x86/kvm/hw_priv.h"
+#include "x86/kvm/sched.h"
 
 #define SPINS 200
 
@@ -37,6 +38,7 @@ static void thread_after_fork(void)
 {
 	struct hw_thread *t;
 
+	sched_after_fork();
 	for (t = hw_threads; t; t = t->next) {
 		if (t == hw_thread_self)
 			continue;
@@ -84,10 +86,20 @@ struct hw_thread *hw_thread_new(void)
 
 static void relax(unsigned int *spins)
 {
-	if (++*spins < SPINS)
+	if (sched_on())
+		sched_wait();
+	else if (++*spins < SPINS)
 		__builtin_ia32_pause();
 	else
 		sched_yield();
+}
+
+void hw_relax(void)
+{
+	if (sched_on())
+		sched_wait();
+	else
+		__builtin_ia32_pause();
 }
 
 /* --- mmu_lock ---------------------------------------------------------------- */
@@ -104,7 +116,9 @@ static void take_ticket(struct hw_vm *hw)
 	unsigned int spins = 0;
 
 	while ((now = __atomic_load_n(&hw->owner, __ATOMIC_SEQ_CST)) != mine) {
-		if (++spins < SPINS)
+		if (sched_on())
+			sched_wait();
+		else if (++spins < SPINS)
 			__builtin_ia32_pause();
 		else
 			syscall(SYS_futex, &hw->owner, FUTEX_WAIT_PRIVATE, now, NULL, NULL, 0);
@@ -127,6 +141,8 @@ void hw_write_lock(struct kvm *kvm)
 
 	MMU_BUG_ON(self->reading == hw);
 	MMU_BUG_ON(__atomic_load_n(&hw->write_owner, __ATOMIC_RELAXED) == self);
+	if (sched_on())
+		sched_point("write_lock");
 	__atomic_fetch_add(&hw->waiters, 1, __ATOMIC_RELAXED);
 	take_ticket(hw);
 	__atomic_store_n(&hw->writer, 1, __ATOMIC_SEQ_CST);
@@ -151,6 +167,8 @@ void hw_write_unlock(struct kvm *kvm)
 	__atomic_store_n(&hw->writer, 0, __ATOMIC_SEQ_CST);
 	pass_ticket(hw);
 	maybe_run(hw);
+	if (sched_on())
+		sched_point("write_unlock");
 }
 
 void hw_read_lock(struct kvm *kvm)
@@ -158,6 +176,8 @@ void hw_read_lock(struct kvm *kvm)
 	struct hw_vm *hw = to_vm(kvm)->hw;
 	struct hw_thread *self = hw_self();
 
+	if (sched_on())
+		sched_point("read_lock");
 	MMU_BUG_ON(self->reading);
 	MMU_BUG_ON(__atomic_load_n(&hw->write_owner, __ATOMIC_RELAXED) == self);
 	__atomic_store_n(&self->reading, hw, __ATOMIC_SEQ_CST);
@@ -180,6 +200,8 @@ void hw_read_unlock(struct kvm *kvm)
 	MMU_BUG_ON(self->reading != hw);
 	__atomic_store_n(&self->reading, NULL, __ATOMIC_RELEASE);
 	maybe_run(hw);
+	if (sched_on())
+		sched_point("read_unlock");
 }
 
 bool hw_lock_contended(struct kvm *kvm)

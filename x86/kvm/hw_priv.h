@@ -45,6 +45,9 @@ struct hw_vm {
 /* memslot.c: no slots, in each address space. hw_vm_fini() frees what there is by memslots_free(). */
 int memslots_init(struct vm *vm);
 
+/* Called at each hw_yield_point(), if there is one; sched.c. */
+extern void (*hw_yield_hook)(struct kvm *kvm, const char *where);
+
 extern struct hw_thread *hw_threads;
 struct hw_thread *hw_thread_new(void);
 extern __thread struct hw_thread *hw_thread_self;

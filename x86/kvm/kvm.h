@@ -51,6 +51,23 @@ const char *intree_config(const char *config);
 /* As sysfs would show it; false: there is no such parameter. */
 bool intree_param(const char *name, char *value, size_t size);
 
+/* --- turns ------------------------------------------------------------------------------ */
+
+/*
+ * With parameter interleave=SEED threads take turns, in an order that the seed decides and that is
+ * the same each time: those that are announced, from intree_thread_begin() on, and the one that announces
+ * them, until it has waited for all of them. Wherever they are, one of them runs at a time. x86/kvm/sched.h has
+ * the rules. Setting the parameter starts the order anew.
+ */
+int intree_thread_new(void);	      /* its number; 0: no turns are taken */
+void intree_thread_begin(int number); /* the new thread's first call */
+void intree_thread_end(void);	      /* its last one */
+void intree_thread_wait(int number);  /* for its end; before pthread_join() */
+/* Another thread has to do something first: instead of sched_yield() in a loop. */
+void intree_relax(void);
+/* A hash of all turns since the parameter was set: the same order, the same number. */
+uint64_t intree_order(void);
+
 /* --- what only this engine can show --------------------------------------------------- */
 
 struct kvm;

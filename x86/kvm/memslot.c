@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "x86/kvm/hw_priv.h"
+#include "x86/kvm/sched.h"
 
 #define MAX_NR_PAGES ((1ull << 31) - 1)
 
@@ -291,7 +292,7 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 
 	if (!valid(region))
 		return -EINVAL;
-	pthread_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->slots_lock);
 	ret = set_region(vm, region);
 	pthread_mutex_unlock(&vm->slots_lock);
 	return ret;

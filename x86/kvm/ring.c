@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "x86/kvm/ring.h"
+#include "x86/kvm/sched.h"
 
 #define MAX_ENTRIES 65536
 /* Entries that one run of the guest may need after the ring was found not to be full. */
@@ -28,7 +29,7 @@ int dirty_ring_enable(struct vm *vm, u32 bytes)
 		return -EINVAL;
 	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -E2BIG;
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	if (!vm->dirty_ring_size && !vm->kvm.nr_vcpus) {
 		vm->dirty_ring_size = bytes;
 		ret = 0;
@@ -174,7 +175,7 @@ int dirty_ring_reset(struct vm *vm)
 
 	if (!vm->dirty_ring_size)
 		return -EINVAL;
-	pthread_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->slots_lock);
 	n = __atomic_load_n(&vm->kvm.nr_vcpus, __ATOMIC_ACQUIRE);
 	for (i = 0; i < n; i++)
 		count += reset_ring(vm, to_vcpu(vm->kvm.vcpus[i]));

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "x86/kvm/internal.h"
+#include "x86/kvm/sched.h"
 
 /* Instructions between two looks for signals: a few 100 us; and what an exit counts as. */
 #define SLICE	  20000
@@ -192,14 +193,16 @@ static int wait_halted(struct vcpu *v, struct run_signals *s)
 		u64 wake = KVM_REQ_SMI | KVM_REQ_NMI | KVM_REQ_TRIPLE_FAULT;
 
 		if ((__atomic_load_n(&v->kvm.requests, __ATOMIC_ACQUIRE) & wake) ||
-		    v->nmi_pending || v->smi_pending ||
-		    (v->irq_pending && svm_irq_open(v))) {
+		    v->nmi_pending || v->smi_pending || (v->irq_pending && svm_irq_open(v))) {
 			v->mp_state = KVM_MP_STATE_RUNNABLE;
 			break;
 		}
 		audit_end(v);
 		hw_rcu_read_unlock();
-		ppoll(NULL, 0, &tick, NULL);
+		if (sched_on())
+			sched_wait();
+		else
+			ppoll(NULL, 0, &tick, NULL);
 		hw_rcu_read_lock();
 		audit_begin(v);
 		if (__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED) || signal_pending(s))
@@ -247,6 +250,21 @@ static void publish(struct vcpu *v)
 		cpu_interruptible(&v->cpu) && !v->irq_pending && !v->svm.gif_clear;
 }
 
+/* The processor runs; under the seeded scheduler in slices, between which others have their turns. */
+static enum cpu_exit run_guest(struct vcpu *v, s64 budget)
+{
+	u64 end = v->cpu.insns + budget;
+	enum cpu_exit reason;
+
+	if (!sched_on())
+		return cpu_run(&v->cpu, budget);
+	do {
+		reason = cpu_run(&v->cpu, sched_slice(end - v->cpu.insns));
+		sched_point("guest");
+	} while (reason == EXIT_BUDGET && (s64)(end - v->cpu.insns) > 0);
+	return reason;
+}
+
 static int run_loop(struct vcpu *v, struct run_signals *s)
 {
 	s64 left = SLICE;
@@ -277,7 +295,7 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 		audit_end(v);
 		hw_rcu_read_unlock();
 		before = v->cpu.insns;
-		reason = cpu_run(&v->cpu, left > 0 && !v->svm.step && !v->svm.brief ? left : 1);
+		reason = run_guest(v, left > 0 && !v->svm.step && !v->svm.brief ? left : 1);
 		left -= v->cpu.insns - before;
 		pml_flush(v);
 		hw_leave_guest(v);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "x86/kvm/internal.h"
+#include "x86/kvm/sched.h"
 
 static pthread_mutex_t params_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mmu_params params;
@@ -47,6 +48,7 @@ const char *intree_config(const char *config)
 	struct mmu_params p = params_now();
 	struct change change = {.old = p};
 	const char *wrong = NULL;
+	bool seeded = false;
 
 	while (*config && !wrong) {
 		size_t len = strcspn(config, ","), name = strcspn(config, "=,");
@@ -60,6 +62,7 @@ const char *intree_config(const char *config)
 		wrong = mmu_param_set(&p, config, name, value);
 		if (wrong)
 			snprintf(message, sizeof(message), "%.*s: %s", (int)len, config, wrong);
+		seeded |= !strncmp(config, "interleave=", 11);
 		config += len;
 		config += *config == ',';
 	}
@@ -69,6 +72,8 @@ const char *intree_config(const char *config)
 	*params_locked() = p;
 	pthread_mutex_unlock(&params_lock);
 	change.new = p;
+	if (seeded)
+		sched_seed(p.interleave);
 	fd_each_vm(change_one, &change);
 	return NULL;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "x86/kvm/internal.h"
+#include "x86/kvm/sched.h"
 
 #define TLB_EVICT    64 /* with a seed: one in so many translations */
 #define TLB_PREFETCH 32
@@ -149,7 +150,7 @@ int vcpu_new(struct vm *vm, u32 id)
 
 	if (id >= 4 * MAX_VCPUS)
 		return -EINVAL;
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	ret = vcpu_add(vm, id);
 	pthread_mutex_unlock(&vm->lock);
 	return ret;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "x86/kvm/internal.h"
+#include "x86/kvm/sched.h"
 
 /* Milliseconds from one recovery to the next; 0: there is none. vm->lock. */
 static u64 nx_period(const struct vm *vm)
@@ -76,7 +77,7 @@ static void start_nx_worker(struct vm *vm)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->nx_worker_wake, &attr);
 	pthread_condattr_destroy(&attr);
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	wake_nx_worker(vm);
 	pthread_mutex_unlock(&vm->lock);
 }
@@ -85,8 +86,8 @@ void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct 
 {
 	struct mmu_params *p = &vm->kvm.params;
 
-	pthread_mutex_lock(&vm->slots_lock);
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->lock);
 	if (old->eager_page_split != new->eager_page_split)
 		__atomic_store_n(&p->eager_page_split, new->eager_page_split, __ATOMIC_RELAXED);
 	if (old->nx_huge_pages_recovery_ratio != new->nx_huge_pages_recovery_ratio)
@@ -107,7 +108,7 @@ void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct 
 
 static void stop_nx_worker(struct vm *vm)
 {
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	vm->nx_worker_stop = true;
 	pthread_cond_signal(&vm->nx_worker_wake);
 	pthread_mutex_unlock(&vm->lock);
@@ -191,7 +192,7 @@ static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
 
 	if (cap->flags)
 		return -EINVAL;
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	switch (cap->cap) {
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: {
 		u64 allowed = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
@@ -242,7 +243,7 @@ static int create_irqchip(struct vm *vm)
 {
 	int ret = 0;
 
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	if (vm->irqchip || vm->split_irqchip)
 		ret = -EEXIST;
 	else if (vm->kvm.nr_vcpus)
@@ -257,7 +258,7 @@ static int set_identity_map_addr(struct vm *vm, const u64 *addr)
 {
 	int ret = 0;
 
-	pthread_mutex_lock(&vm->lock);
+	hw_mutex_lock(&vm->lock);
 	if (vm->kvm.nr_vcpus)
 		ret = -EINVAL;
 	else
@@ -270,7 +271,7 @@ static int set_nr_mmu_pages(struct vm *vm, unsigned long pages)
 {
 	if (pages < 64)
 		return -EINVAL;
-	pthread_mutex_lock(&vm->slots_lock);
+	hw_mutex_lock(&vm->slots_lock);
 	kvm_mmu_change_mmu_pages(&vm->kvm, pages);
 	vm->kvm.arch.n_requested_mmu_pages = pages;
 	pthread_mutex_unlock(&vm->slots_lock);

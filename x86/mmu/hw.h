@@ -121,6 +121,9 @@ void hw_rcu_synchronize(struct kvm *kvm);
  */
 void hw_yield_point(struct kvm *kvm, const char *where);
 
+/* In a loop that waits for what another thread does. */
+void hw_relax(void);
+
 /* --- flushes, roots ---------------------------------------------------------- */
 
 /*

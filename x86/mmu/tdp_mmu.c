@@ -130,7 +130,7 @@ static u64 remove_spte(u64 *sptep, bool shared)
 		if (!is_removed_spte(old))
 			return old;
 		while (is_removed_spte(tdp_read_spte(sptep)))
-			__builtin_ia32_pause();
+			hw_relax();
 	}
 }
 

@@ -416,7 +416,8 @@ TEST(fetch_bit_without_pae,
 	guest_wrmsr(v, MSR_EFER, EFER_NX);
 	res = __user_exec(v, vm->test_gva);
 	/* SDM vol. 3 4.7: I/D needs CR4.PAE as well, unless SMEP is on. KVM looks at NX only. */
-	if (mmu_kind() == MMU_SHADOW && res.status == AGENT_FAULT && (res.error & PFERR_F))
+	if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW && res.status == AGENT_FAULT &&
+	    (res.error & PFERR_F))
 		test_xfail("arch/x86/kvm/mmu/paging_tmpl.h, walk_addr_generic",
 			   "error code %#lx has F although CR4.PAE=0", res.error);
 	EXPECT_PF(res, PFERR_P | PFERR_U, vm->test_gva);

@@ -144,7 +144,7 @@ TEST(nx_off_again, .what = "bit 63 is reserved once more when EFER.NX is cleared
 		  gva + SZ_4K);
 	res = __user_read(v, gva);
 	/* The role of shadow pages says NX whatever the guest's EFER is. */
-	if (mmu_kind() == MMU_SHADOW && res.status == AGENT_OK)
+	if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW && res.status == AGENT_OK)
 		test_xfail("arch/x86/kvm/mmu/mmu.c, kvm_init_shadow_mmu: root_role.efer_nx = true",
 			   "a page mapped with EFER.NX=1 is found again with EFER.NX=0");
 	EXPECT_PF(quirk_fix_rsvd(res), PFERR_P | PFERR_U | PFERR_RSVD, gva);

@@ -363,3 +363,34 @@ TEST(pcid, .what = "CR3 loads under PCID, with and without bit 63", .modes = MOD
 		guest_op(v, .kind = AGENT_WRITE_CR, .addr = 3, .value = vm->as.root | CR3_NOFLUSH),
 		GP_VECTOR, 0, "bit 63 is reserved without PCIDs");
 }
+
+/* PDPTEs are registers: what memory says counts with the next load, be it of the same value. */
+TEST(pdpte_changed, .what = "loading the CR3 that is loaded follows changed PDPTEs",
+     .modes = MODE(PM_PAE))
+{
+	struct vm *vm = vm_create(t->mode);
+	struct vcpu *v = vm->vcpu[0];
+	struct aspace as[2];
+	gva_t gva = vm->test_gva;
+	u64 pdpte[2];
+	u32 round, read, s;
+
+	number_frames(vm);
+	for (s = 0; s < 2; s++) {
+		as[s] = aspace_create(vm);
+		aspace_map(&as[s], gva, frame_gpa(vm, s), SZ_4K, 1, PTE_W);
+		pdpte[s] = aspace_get_pte(&as[s], gva, 3);
+	}
+	guest_load_cr3(v, &as[0]);
+	for (round = 0; round < 6; round++) {
+		/* The same twice, as well. */
+		s = round / 2 % 2;
+		op_clear(v);
+		op_add(v, .kind = AGENT_SET_PTE, .addr = aspace_pte_gpa(&as[0], gva, 3), .size = 8,
+		       .value = pdpte[s]);
+		op_load_cr3(v, as[0].root);
+		read = op_read(v, gva);
+		vcpu_exec(v);
+		EXPECT_VALUE(op_result(v, read), frame_value(s), "round %u", round);
+	}
+}

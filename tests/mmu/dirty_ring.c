@@ -84,8 +84,12 @@ static bool on_full(struct vcpu *v, struct kvm_run *run, void *arg)
 TEST(exact, .what = "entries are the pages written, in order, once until the reset",
      .modes = MODE(PM_LA48) | MODE(PM_32), .variants = (const char *const[]){"4k", "thp", NULL})
 {
-	/* Neighbours in both directions, across a multiple of 64 and of 512, far apart. */
-	static const u64 page[] = {5, 6, 7, 63, 64, 12, 11, 10, 9, 300, 511, 512, 513, 1023, 0};
+	/*
+	 * Neighbours in both directions, across a multiple of 64 and of 512, far apart; and one
+	 * that lies within 64 pages of the first of those before it and not of the last.
+	 */
+	static const u64 page[] = {5,	6,   7,	  63,  64,  12,	 11,  10,   9,
+				   300, 700, 760, 650, 511, 512, 513, 1023, 0};
 	static const u64 some[] = {6, 513, 9};
 	const u32 n = ARRAY_LEN(page);
 	/* Asked first: the probe forks, and a fork has every page of the guest mapped anew. */

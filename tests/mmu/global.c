@@ -229,3 +229,33 @@ TEST(paging_toggled, .what = "edits made while paging is off count once it is on
 		EXPECT_VALUE(op_result(v, op[i][1]), frame_value(2 * i + 1), "round %u", i);
 	}
 }
+
+/* Global translations are of no PCID: INVLPG drops them whichever is current. */
+TEST(other_pcid, .what = "INVLPG drops a global translation that another PCID made",
+     .modes = MODE(PM_LA48), .fixes = (const char *const[]){"07ffaf343e34", NULL})
+{
+	struct vm *vm = vm_create(t->mode);
+	struct vcpu *v = vm->vcpu[0];
+	struct aspace a = aspace_create(vm), b = aspace_create(vm);
+	u32 round, first, last;
+
+	require_cpu(CPU_PCID);
+	number_frames(vm);
+	aspace_map(&a, vm->test_gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W | PTE_G);
+	guest_set_cr(v, 4, guest_get_cr(v, 4) | CR4_PCIDE | CR4_PGE);
+	for (round = 0; round < 4; round++) {
+		op_clear(v);
+		op_load_cr3(v, a.root | 1 | CR3_NOFLUSH);
+		first = op_read(v, vm->test_gva);
+		op_load_cr3(v, b.root | 2);
+		op_add(v, .kind = AGENT_SET_PTE, .size = 8,
+		       .addr = aspace_pte_gpa(&a, vm->test_gva, 1),
+		       .value = frame_pte(vm, round + 1, PTE_W | PTE_G));
+		op_invlpg(v, vm->test_gva);
+		op_load_cr3(v, a.root | 1 | CR3_NOFLUSH);
+		last = op_read(v, vm->test_gva);
+		vcpu_exec(v);
+		EXPECT_VALUE(op_result(v, first), frame_value(round), "round %u, before", round);
+		EXPECT_VALUE(op_result(v, last), frame_value(round + 1), "round %u, after", round);
+	}
+}

@@ -12,6 +12,8 @@
  * hypervisor's part is to load the right PKRU, to switch CR4.PKE, and to walk by
  * the same rules when it emulates.
  */
+#include <string.h>
+
 #include "mmuscope.h"
 
 #define NO_FAULT ~0ull
@@ -184,4 +186,52 @@ TEST(key_changed, .what = "a live change of a page's key counts after INVLPG", .
 		EXPECT_PF(__user_write(v, gva, 1), PFERR_P | PFERR_W | PFERR_U | PFERR_PK, gva,
 			  "key %u", key);
 	}
+}
+
+static void answer_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
+{
+	(void)v;
+	(void)arg;
+	memset(run->mmio.data, 0, sizeof(run->mmio.data));
+}
+
+TEST(emulated, .what = "keys count as much for accesses that the hypervisor carries out",
+     .modes = MODES_64)
+{
+	const u64 bits = PTE_W | PTE_U;
+	struct vm *vm;
+	struct vcpu *v;
+	u32 wp, rights, i;
+	u64 cr0;
+
+	require_cpu(CPU_PKU);
+	vm = vm_create(t->mode);
+	v = vm->vcpu[0];
+	v->mmio = answer_mmio;
+	/* A device's page, with key 1. */
+	vm_map(vm, vm->test_gva, 0xd0000000, SZ_4K, 1, bits | 1ull << 59);
+	cr0 = guest_get_cr(v, 0);
+	guest_set_cr(v, 4, guest_get_cr(v, 4) | CR4_PKE);
+	for (wp = 0; wp < 2; wp++) {
+		guest_set_cr(v, 0, wp ? cr0 | CR0_WP : cr0 & ~CR0_WP);
+		for (rights = 0; rights < 4; rights++) {
+			struct setting s = {.wp = wp, .pke = true, .pkru = rights << 2};
+
+			guest_do(v, .kind = AGENT_WRPKRU, .value = s.pkru);
+			for (i = 0; i < NR_ACCESSES - 1; i++) {
+				struct agent_op op = accesses[i];
+				u64 want = expected_error(&s, &op, bits, 1);
+
+				op.addr = vm->test_gva;
+				op.size = 4;
+				if (want == NO_FAULT)
+					EXPECT_OK(guest_op_op(v, op), "WP %u, key %u, access %u",
+						  wp, rights, i);
+				else
+					EXPECT_PF(guest_op_op(v, op), want, vm->test_gva,
+						  "WP %u, key %u, access %u", wp, rights, i);
+			}
+		}
+	}
+	guest_do(v, .kind = AGENT_WRPKRU, .value = 0);
 }

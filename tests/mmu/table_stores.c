@@ -213,3 +213,40 @@ TEST(store_across, .what = "a store across two entries, or two tables, changes b
 				  "%s, NX", i ? "two entries" : "two tables");
 	}
 }
+
+#define EXCHANGES 3000
+
+/*
+ * The exchange is emulated as long as the table is shadowed, which is over after a few stores
+ * without a use of it in between.
+ */
+TEST(exchanges, .what = "exchanges in an upper table by two vCPUs are all there",
+     .modes = MODE(PM_LA48) | MODE(PM_32))
+{
+	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2);
+	u64 top = level_entries(t->mode, 2) - 1;
+	gva_t gva = vm->test_gva;
+	gpa_t at;
+	u32 i;
+
+	number_frames(vm);
+	vm_map(vm, gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W);
+	/* The last entry of the directory, which is not present whatever is added. */
+	at = (aspace_pte_gpa(&vm->as, gva, 2) & ~(SZ_4K - 1)) + top * t->mode->pte_size;
+	for (i = 0; i < 2; i++) {
+		struct vcpu *v = vm->vcpu[i];
+
+		op_clear(v);
+		op_add(v, .kind = AGENT_XADD, .size = 4, .addr = vm->test_gva + SCRATCH,
+		       .value = 1);
+		op_add(v, .kind = AGENT_WAIT_GE, .size = 4, .addr = vm->test_gva + SCRATCH,
+		       .value = 2);
+		op_add(v, .kind = AGENT_XADD, .size = 4, .addr = at, .value = 0x1000);
+		op_read(v, gva);
+		op_add(v, .kind = AGENT_LOOP, .value = EXCHANGES - 1, .arg = 2);
+		vcpu_start(v);
+	}
+	for (i = 0; i < 2; i++)
+		vcpu_join(vm->vcpu[i]);
+	EXPECT_EQ(*(u32 *)vm_hva(vm, at), 2u * EXCHANGES * 0x1000, "sum of all that was added");
+}

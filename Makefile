@@ -85,7 +85,8 @@ endif
 tests	:= $(tests_c:%.c=$(BUILD)/%)
 unit	:= $(unit_c:%.c=$(BUILD)/%)
 
-tools	:= $(BUILD)/tools/mmurun $(BUILD)/tools/mmusuite $(BUILD)/tools/mmufuzz $(BUILD)/tools/init
+tools	:= $(BUILD)/tools/mmurun $(BUILD)/tools/mmusuite $(BUILD)/tools/mmufuzz $(BUILD)/tools/mmuview \
+	   $(BUILD)/tools/init
 # programs that the unit tests run, misbehaving on purpose
 fixtures := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/fixtures/*.c))
 
@@ -148,6 +149,9 @@ $(BUILD)/tools/mutants: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mutants
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 $(BUILD)/tools/mmufuzz: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmufuzz/*.c)) $(ALL_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
+$(BUILD)/tools/mmuview: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tools/mmuview/*.c)) $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(HOSTCF) $^ $(LIBS) -o $@
 # the lab's first process: static, so that it runs before any library is there

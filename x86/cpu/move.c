@@ -214,6 +214,12 @@ EXEC(nop)
 {
 }
 
+/* Guests' stores are releases, which a later load of the guest may overtake on the host. */
+EXEC(mfence)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 /* CLFLUSH and its kin translate as a read does; caches are not modelled. */
 EXEC(clflush)
 {

@@ -200,6 +200,7 @@ EXEC(load_far);
 EXEC(load_system);
 EXEC(load_table);
 EXEC(loop);
+EXEC(mfence);
 EXEC(mov);
 EXEC(mov_any);
 EXEC(mov_cr);

@@ -55,7 +55,7 @@ static const struct insn_desc table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	P(CDQ, widen_pair, 4), P(CQO, widen_pair, 8), E(XLAT, xlat), E(LAHF, lahf),
 	E(SAHF, sahf), E(SALC, salc), P(CLC, flag, FLAG_CLC), P(STC, flag, FLAG_STC),
 	P(CMC, flag, FLAG_CMC), P(CLD, flag, FLAG_CLD), P(STD, flag, FLAG_STD), P(NOP, nop, 0),
-	P(ENDBR32, nop, 0), P(ENDBR64, nop, 0), E(PAUSE, pause), P(LFENCE, nop, 0), P(MFENCE, nop, 0),
+	P(ENDBR32, nop, 0), P(ENDBR64, nop, 0), E(PAUSE, pause), P(LFENCE, nop, 0), E(MFENCE, mfence),
 	P(SFENCE, nop, 0), P(PREFETCHT0, nop, 0), P(PREFETCHT1, nop, 0), P(PREFETCHT2, nop, 0),
 	P(PREFETCHNTA, nop, 0), P(PREFETCHW, nop, 0), P(PREFETCH, nop, 0), E(SERIALIZE, nop),
 	E(CLFLUSH, clflush), E(CLFLUSHOPT, clflush), E(CLWB, clflush), E(RDPID, rdpid),

@@ -18,9 +18,9 @@
 	X(role_without_wp, "role", "npt=0", "mmu/roles.wp_toggled.la48",                           \
 	  "CR0.WP is not part of a shadow page's key",                                             \
 	  "2010: segregate shadow pages with different cr0.wp")                                    \
-	X(role_without_nx, "role", "npt=0", "shadow/roles.nx_off_first.la48",                      \
+	X(role_without_nx, "role", "npt=0", "mmu/roles.nx_off_again.la48",                         \
 	  "EFER.NX is not part of it", "9645bb56b31a")                                             \
-	X(role_without_smep, "role", "npt=0", "mmu/smep_smap.smep_toggled.la48",                   \
+	X(role_without_smep, "role", "npt=0", "mmu/access.rights.pae",                             \
 	  "that SMEP applies with CR0.WP clear is not part of it", "411c588dfb86")                 \
 	X(role_without_smap, "role", "npt=0", "mmu/smep_smap.smap_after_write_without_wp.la48",    \
 	  "that SMAP applies with CR0.WP clear is not part of it", "0be0226f07d1")                 \
@@ -37,14 +37,14 @@
 	  "upper shadow pages are keyed by the rights of the leaf", "CVE-2021-38198")              \
 	X(role_without_smm, "role", "npt=1", "mmu/smm.two_spaces.la48",                            \
 	  "both address spaces share their roots", "")                                             \
-	X(smep_lost_without_wp, "role", "npt=0", "mmu/smep_smap.smep_without_wp.la48",             \
+	X(smep_lost_without_wp, "role", "npt=0", "mmu/access.rights.la48",                         \
 	  "a user page that CR0.WP=0 made the supervisor's stays executable under SMEP",           \
 	  "411c588dfb86")                                                                          \
 	X(user_kept_without_wp, "role", "npt=0", "mmu/roles.user_after_write_without_wp.la48",     \
 	  "a page made writable by CR0.WP=0 stays a user page", "")                                \
 	X(ac_on_implicit_access, "role", "npt=0", "mmu/smep_smap.implicit_access",                 \
 	  "RFLAGS.AC lets the processor's own accesses pass SMAP", "4f4aa80e3b88")                 \
-	X(pkey_write_ignores_wp, "role", "npt=0", "mmu/pkeys.rights.la48",                         \
+	X(pkey_write_ignores_wp, "role", "npt=1", "mmu/pkeys.emulated.la48",                       \
 	  "a protection key stops the supervisor's writes with CR0.WP clear too", "")              \
 	X(nx_not_reserved, "role", "npt=0", "mmu/access.rights.la57",                              \
 	  "with EFER.NX clear bit 63 of an entry is not reserved", "844a5fe219cf")                 \
@@ -76,15 +76,13 @@
 	  "an entry that changed while A was being set is used as it was", "")                     \
 	X(invlpg_keeps_unsync, "sync", "npt=0", "mmu/invlpg.page.la48",                            \
 	  "INVLPG leaves the entry of an out-of-sync table as it is", "08e850c6536d")              \
-	X(invlpg_skips_prev_roots, "sync", "npt=0", "mmu/cr3.pcid",                                \
+	X(invlpg_skips_prev_roots, "sync", "npt=0", "mmu/global.other_pcid.la48",                  \
 	  "INVLPG of a global page leaves the previous roots as they are", "")                     \
 	X(invpcid_skips_prev_roots, "sync", "npt=0", "mmu/invpcid.types",                          \
 	  "INVPCID of an address in another PCID leaves its root as it is", "")                    \
 	X(cr3_load_skips_sync, "sync", "npt=0", "mmu/cr3.reload.la48",                             \
 	  "loading CR3 does not synchronise the current root", "b53e84eed08b")                     \
-	X(cr3_load_skips_flush, "flush", "npt=0", "mmu/cr3.reload.la48",                           \
-	  "loading CR3 leaves the processor's translations", "")                                   \
-	X(pcid_flush_keeps_prev_root, "sync", "npt=0", "mmu/cr3.pcid",                             \
+	X(pcid_flush_keeps_prev_root, "sync", "npt=0", "mmu/invpcid.types.la48",                   \
 	  "flushing a PCID leaves its previous root as it is", "07ffaf343e34")                     \
 	X(full_flush_skips_root, "sync", "npt=0", "mmu/global.pge_toggled.la48",                   \
 	  "a flush of everything does not synchronise the current root", "b53e84eed08b")           \
@@ -110,13 +108,13 @@
 	  "synchronising keeps an entry whose page is the same", "9ed5520dd3c9")                   \
 	X(sync_forgets_protection, "sync", "npt=0", "mmu/alias.table_with_rights.la57",            \
 	  "a table that was synchronised stays writable", "36a2e6774bfb")                          \
-	X(sync_protects_without_flush, "flush", "npt=0", "",                                       \
+	X(sync_protects_without_flush, "flush", "npt=0", "mmu/stale.protected_again.la48",         \
 	  "a table that is synchronised stays writable through TLBs", "")                          \
-	X(sync_change_without_flush, "flush", "npt=0", "",                                         \
+	X(sync_change_without_flush, "flush", "npt=0", "mmu/stale.synchronised.la48",              \
 	  "entries that synchronising drops stay in the TLBs of other vCPUs", "")                  \
-	X(sync_renews_mmio, "mmio", "npt=0", "mmu/mmio.becomes_ram.la48",                          \
+	X(sync_renews_mmio, "mmio", "npt=0", "shadow/mmio.slot_before_sync.la48",                  \
 	  "synchronising an MMIO entry renews its generation where there is memory by now", "")    \
-	X(prefetch_unsyncs, "prefetch", "npt=0", "shadow/prefetch.around_a_fault.la48",            \
+	X(prefetch_unsyncs, "prefetch", "npt=0", "shadow/prefetch.stays_in_sync.la48",             \
 	  "mapping ahead makes tables go out of sync", "f1c4a88c41ea")                             \
 	X(gpte_not_read_again, "race", "npt=0", "",                                                \
 	  "a guest entry is not read again once its table is protected",                           \
@@ -135,26 +133,26 @@
 	  "mapping ahead marks pages dirty that nobody wrote", "")                                 \
 	X(table_not_protected, "protect", "npt=0", "mmu/alias.table_and_data.la48",                \
 	  "a page that becomes a last-level table is not write-protected", "")                     \
-	X(table_protected_without_flush, "flush", "npt=0", "mmu/alias.table_and_data.la48",        \
+	X(table_protected_without_flush, "flush", "npt=0", "mmu/invlpg.remap_loop.la48",           \
 	  "a page that becomes a table stays writable through TLBs",                               \
 	  "2007: flush remote tlbs when reducing shadow pte permissions")                          \
 	X(table_below_huge_page, "huge", "npt=0", "shadow/large.covers_tables.la48.thp",           \
 	  "a huge page may cover a shadowed table and makes it writable", "")                      \
-	X(disallow_never_undone, "huge", "npt=0", "shadow/large.covers_tables.la48.thp",           \
+	X(disallow_never_undone, "huge", "npt=0", "shadow/large.huge_again.la48",                  \
 	  "where a table was there is never a huge page again", "")                                \
 	X(upper_table_not_protected, "protect", "npt=0", "mmu/alias.table_and_data.la48",          \
 	  "a page that becomes an upper table is not write-protected", "")                         \
 	X(protect_first_alias_only, "protect", "npt=0", "mmu/alias.writable_aliases.la48",         \
 	  "of several mappings of a page only the first is write-protected", "")                   \
-	X(last_alias_decides_flush, "protect", "npt=0", "mmu/alias.writable_aliases.la48",         \
+	X(last_alias_decides_flush, "protect", "npt=0", "mmu/shootdown.table_under_writer.la48",   \
 	  "whether protecting a page needs a flush is asked of its last mapping", "f81602958c11")  \
-	X(fast_write_to_table, "protect", "npt=1,tdp_mmu=0", "",                                   \
+	X(fast_write_to_table, "protect", "npt=1,tdp_mmu=0", "shadow/nested_npt.edits.la48",       \
 	  "protecting a table lets a write fault without the lock undo it",                        \
 	  "2022: write protection of tables keeps the MMU-writable bit")                           \
 	X(protected_already_no_flush, "race", "npt=0", "",                                         \
 	  "protecting what somebody protected before, and has not flushed yet, needs no flush",    \
 	  "6dbf79e7164e")                                                                          \
-	X(track_one_space, "protect", "npt=0", "mmu/smm.tables.la48",                              \
+	X(track_one_space, "protect", "npt=0", "mmu/smm.tables_mapped.la48",                       \
 	  "a table shadowed in one address space is writable through the other",                   \
 	  "write tracking in only one address space")                                              \
 	X(table_write_keeps_entry, "write", "npt=0", "mmu/ad_bits.set_again.la57",                 \
@@ -165,16 +163,14 @@
 	X(quadrant_of_write_ignored, "write", "npt=0", "shadow/quadrant.directory_entries",        \
 	  "a write to a 4-byte table drops the same entry of all its shadow pages",                \
 	  "fce0657ff9f1")                                                                          \
-	X(table_write_no_flush, "flush", "npt=0", "",                                              \
+	X(table_write_no_flush, "flush", "npt=0", "mmu/invlpg.large_page.la48",                    \
 	  "entries that an emulated write drops stay in TLBs", "")                                 \
 	X(flood_never_noticed, "write", "npt=0", "shadow/reuse.flooded.la48",                      \
 	  "a table that became data is emulated for ever", "")                                     \
 	X(misaligned_write_one_entry, "write", "npt=0",                                            \
-	  "shadow/write_protect.crossing_store.la48",                                              \
+	  "shadow/write_protect.partial_stores.la48",                                              \
 	  "a write across two entries drops the first only", "")                                   \
-	X(crossing_write_first_page, "write", "npt=0", "mmu/table_stores.store_across.la48",       \
-	  "a write across two tables is followed in the first only", "")                           \
-	X(emulated_exchange_not_atomic, "race", "npt=0", "",                                       \
+	X(emulated_exchange_not_atomic, "race", "npt=0", "mmu/table_stores.exchanges.la48",        \
 	  "an emulated exchange in a table stores whatever is there by then", "0e0fee5c539b")      \
 	X(emulated_write_not_logged, "dirty", "npt=0", "mmu/dirty_log.upper_table.la48",           \
 	  "an emulated write to a table doesn't make its page dirty", "")                          \
@@ -182,13 +178,11 @@
 	  "nor does an emulated exchange", "")                                                     \
 	X(rmap_second_block_lost, "rmap", "npt=0", "mmu/alias.writable_aliases.la48",              \
 	  "of many mappings of a page those beyond the first block are not visited", "")           \
-	X(rmap_hole_filled_locally, "rmap", "npt=0", "",                                           \
-	  "taking a mapping off leaves a block in the middle that is not full", "")                \
 	X(rmap_walk_misses_last, "rmap", "npt=1,tdp_mmu=0", "mmu/dirty_log.exact.la48.small",      \
 	  "walks of a slot's reverse maps leave out the last page", "")                            \
-	X(rmap_recycled_without_flush, "rmap", "npt=0", "",                                        \
+	X(rmap_recycled_without_flush, "rmap", "npt=0", "mmu/stale.many_mappings.la48",            \
 	  "a page with too many mappings loses them without a flush", "53a27b39ff4d")              \
-	X(rmap_of_other_space, "rmap", "npt=1,tdp_mmu=0", "",                                      \
+	X(rmap_of_other_space, "rmap", "npt=1,tdp_mmu=0", "mmu/smm.two_spaces.la48",               \
 	  "a mapping of the second address space is taken off the first one's reverse map", "")    \
 	X(rmap_small_pages_only, "notifier", "npt=1,tdp_mmu=0", "mmu/host_changes.dropped.thp",    \
 	  "unmapping leaves huge pages in place", "")                                              \
@@ -199,25 +193,21 @@
 	  "2021: faults into invalid roots")                                                       \
 	X(fault_into_obsolete_root, "race", "npt=1", "",                                           \
 	  "a fault fills a root that became invalid since the fault began", "a955cad84cda")        \
-	X(commit_without_flush, "flush", "npt=0", "shadow/roots.recycled_under_others.la48",       \
+	X(commit_without_flush, "flush", "npt=0", "mmu/stale.recycled.la48",                       \
 	  "zapped pages are given back while TLBs still lead to them", "")                         \
-	X(zap_keeps_unsync_children, "zap", "npt=0", "",                                           \
-	  "zapping a page leaves the out-of-sync tables below it", "")                             \
-	X(new_pages_at_wrong_end, "zap", "npt=0", "",                                              \
+	X(new_pages_at_wrong_end, "zap", "npt=0", "shadow/roots.newest_stay.la48",                 \
 	  "new pages join the list at the end where obsolete ones are looked for", "f95eec9bed76") \
 	X(page_limit_ignored, "zap", "npt=0", "shadow/roots.recycled.la48",                        \
 	  "the limit on shadow pages is not kept", "bc8a3d8925a8")                                 \
 	X(obsolete_page_found, "race", "npt=0", "",                                                \
 	  "looking a table up finds pages of the generation that is being zapped", "")             \
-	X(root_request_missing, "race", "npt=0", "",                                               \
+	X(root_request_missing, "race", "npt=0", "shadow/reuse.root_becomes_data.la48",            \
 	  "vCPUs are not told that a root of theirs was recycled", "")                             \
 	X(prev_root_of_other_pgd, "roots", "npt=0", "mmu/cr3.many_spaces.la48",                    \
 	  "a previous root is taken for any CR3", "")                                              \
-	X(prev_root_without_flush, "flush", "npt=0", "mmu/cr3.root_reused.la48",                   \
-	  "changing to a previous root leaves the processor's translations", "")                   \
-	X(root_outside_memory, "roots", "npt=0", "mmu/cr3.root_outside_memory.la48",               \
+	X(root_outside_memory, "roots", "npt=0", "mmu/cr3.root_outside_memory.pae",                \
 	  "a root where no memory is is accepted", "CVE-2009-2287")                                \
-	X(pdptes_kept, "roots", "npt=0", "mmu/reserved.pdpte",                                     \
+	X(pdptes_kept, "roots", "npt=0", "mmu/cr3.pdpte_changed.pae",                              \
 	  "PDPTEs that a load of the same CR3 changes are not followed", "")                       \
 	X(log_start_protects_none, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",             \
 	  "switching the log on leaves what is mapped writable", "")                               \
@@ -235,7 +225,7 @@
 	  "clearing bits of the log does not protect the pages again", "")                         \
 	X(log_read_after_protecting, "race", "npt=1", "",                                          \
 	  "fetching the log protects pages before it takes the bits away", "edde99ce0529")         \
-	X(dirty_bit_off_by_one, "dirty", "npt=1", "mmu/ad_bits.tables_become_dirty.la48",          \
+	X(dirty_bit_off_by_one, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",                \
 	  "the log names the page after the one that was written", "")                             \
 	X(initially_set_ignored, "dirty", "npt=1", "mmu/dirty_log.initially_set.4k",               \
 	  "a log that is to begin with all bits set begins with none", "")                         \
@@ -249,7 +239,7 @@
 	  "huge pages are mapped for reading while the log is on, and become writable", "")        \
 	X(clear_splits_one_less, "dirty", "npt=1", "tdp/huge_split.clear_one_page",                \
 	  "clearing the log does not split the huge page of the last bit", "7cd1bf039eeb")         \
-	X(clear_protects_one_huge_page, "dirty", "npt=1,tdp_mmu=0", "",                            \
+	X(clear_protects_one_huge_page, "dirty", "npt=1,tdp_mmu=0", "mmu/dirty_log.clear_across",  \
 	  "where the bits that are cleared lie in two huge pages the second stays writable", "")   \
 	X(ring_reset_protects_none, "dirty", "npt=1", "mmu/dirty_ring.exact.la48.4k",              \
 	  "resetting the ring does not protect the pages again", "")                               \
@@ -271,11 +261,11 @@
 	  "huge pages are used where guest and host addresses are out of step", "")                \
 	X(huge_page_of_small_ones, "huge", "npt=1", "mmu/host_changes.huge_pages",                 \
 	  "the size of the host's page is not considered", "")                                     \
-	X(disallow_largest_only, "huge", "npt=0", "",                                              \
+	X(disallow_2m_only, "huge", "npt=0", "shadow/large.gigabyte_over_tables.la48",             \
 	  "a table forbids 2 MiB pages over it but none of 1 GiB", "")                             \
 	X(huge_page_never_recovered, "huge", "npt=1", "tdp/huge_split.log_on_off",                 \
 	  "after logging small pages stay where a huge one fits", "")                              \
-	X(recover_looks_at_next, "huge", "npt=1", "",                                              \
+	X(recover_looks_at_next, "huge", "npt=1", "tdp/huge_split.log_on_off",                     \
 	  "whether a huge page fits is asked of the page behind it", "87aa9ec939ec")               \
 	X(huge_page_never_recovered_rmap, "huge", "npt=1,tdp_mmu=0", "tdp/huge_split.log_on_off",  \
 	  "the same with reverse maps", "")                                                        \
@@ -285,25 +275,23 @@
 	  "a data access makes a huge page where a fetch had it split", "CVE-2018-12207")          \
 	X(nx_split_not_counted, "nx", "npt=1", "tdp/nx_huge.split_by_fetch",                       \
 	  "tables that a fetch split are not remembered, and never zapped", "")                    \
-	X(nx_recovery_without_flush, "nx", "npt=1", "",                                            \
+	X(nx_recovery_without_flush, "nx", "npt=1", "tdp/nx_huge.recovered",                       \
 	  "what the recovery of huge pages zaps stays in TLBs", "048f49809c52")                    \
-	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/memslot.replace.la48",                    \
+	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.fetch",                              \
 	  "an address that was MMIO stays MMIO when a slot appears there", "56f17dd3fbc4")         \
-	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.becomes_ram.la48",                          \
+	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.fetch",                                     \
 	  "what a vCPU remembers of its last MMIO access outlives a change of slots",              \
 	  "56f17dd3fbc4")                                                                          \
-	X(mmio_cache_kept_by_invlpg, "mmio", "npt=0", "mmu/mmio.remap.la48", "and INVLPG", "")     \
-	X(mmio_cache_kept_by_cr3, "mmio", "npt=0", "mmu/mmio.remap.la48", "and a load of CR3", "") \
 	X(mmio_over_mapping_kept, "mmio", "npt=0", "shadow/mmio.over_a_mapping.la48",              \
 	  "an MMIO entry replaces a mapping that stays on its reverse map", "aad885e77496")        \
-	X(mmio_generation_never_wraps, "mmio", "npt=1", "",                                        \
+	X(mmio_generation_never_wraps, "mmio", "npt=1", "mmu/mmio.generation_wraps.la48",          \
 	  "when the generation's bits start over, old MMIO entries count again",                   \
 	  "2020: MMIO generation encoding")                                                        \
 	X(retry_ignores_sequence, "race", "npt=1", "",                                             \
 	  "a fault maps a page that was taken away since it was looked up", "4a42d848db95")        \
-	X(retry_ignores_progress, "race", "npt=1", "",                                             \
+	X(retry_ignores_progress, "race", "npt=1", "mmu/host_changes.running.4k",                  \
 	  "a fault maps a page that is just being taken away", "4a42d848db95")                     \
-	X(retry_range_one_short, "race", "npt=1", "",                                              \
+	X(retry_range_one_short, "race", "npt=1", "mmu/host_changes.running_protected",            \
 	  "of the pages that are being taken away the last may be mapped", "")                     \
 	X(retry_not_under_lock, "race", "npt=1", "",                                               \
 	  "whether a page is being taken away is asked before mmu_lock only", "4a42d848db95")      \
@@ -323,17 +311,18 @@
 	  "of two slots over the same memory the second keeps what was unmapped", "")              \
 	X(age_keeps_accessed, "ageing", "npt=1", "tdp/ageing.idle_goes_used_stays",                \
 	  "ageing leaves A: pages are young for ever", "57128468080a")                             \
-	X(age_tells_old, "ageing", "npt=1", "", "ageing finds pages old that are in use",          \
-	  "57128468080a")                                                                          \
-	X(tracking_restores_no_exec, "tracking", "ept=1,ad_bits=0", "",                            \
+	X(age_tells_old, "ageing", "npt=1", "tdp/ageing.idle_goes_used_stays",                     \
+	  "ageing finds pages old that are in use", "57128468080a")                                \
+	X(tracking_restores_no_exec, "tracking", "ept=1,ad_bits=0", "tdp/ageing.whole_again",      \
 	  "access tracking gives back R only",                                                     \
 	  "2017: restored PTE has needed permissions in fast page fault")                          \
 	X(tracking_keeps_rights, "tracking", "ept=1,ad_bits=0", "tdp/ageing.idle_goes_used_stays", \
 	  "ageing without A bits leaves the entry as it is", "57128468080a")                       \
-	X(tracked_page_slow, "tracking", "ept=1,ad_bits=0", "",                                    \
+	X(tracked_page_slow, "tracking", "ept=1,ad_bits=0", "tdp/ageing.whole_again",              \
 	  "an access that tracking made fault takes the slow path",                                \
 	  "2017: restored PTE has needed permissions in fast page fault")                          \
-	X(tracked_write_protected_page, "tracking", "ept=1,ad_bits=0", "",                         \
+	X(tracked_write_protected_page, "tracking", "ept=1,ad_bits=0",                             \
+	  "mmu/host_changes.mprotect.4k",                                                          \
 	  "a write to a page that tracking made fault gives it W though it was not writable", "")  \
 	X(readonly_slot_writable, "readonly", "npt=1", "mmu/readonly.write_exits.la48",            \
 	  "a read maps a page of a read-only slot writable", "")                                   \
@@ -341,7 +330,7 @@
 	  "a read maps a page writable that has to be copied before", "")                          \
 	X(readonly_write_lands, "readonly", "npt=1", "mmu/readonly.write_exits.la48",              \
 	  "a write to a read-only slot is emulated in memory instead of being user space's", "")   \
-	X(prefetch_maps_readonly, "prefetch", "npt=1,tdp_mmu=0", "",                               \
+	X(prefetch_maps_readonly, "prefetch", "npt=1,tdp_mmu=0", "mmu/readonly.write_exits.la48",  \
 	  "mapping ahead takes pages of read-only slots", "")                                      \
 	X(prefetch_during_unmap, "race", "npt=0", "",                                              \
 	  "mapping ahead goes on while pages are being taken away", "4a42d848db95")                \
@@ -349,31 +338,29 @@
 	  "an entry that another vCPU changed first counts as installed", "")                      \
 	X(zap_without_freezing, "race", "npt=1", "",                                               \
 	  "an entry that is zapped beside faults may be filled before the flush", "")              \
-	X(zap_beside_faults_no_flush, "flush", "npt=1", "",                                        \
+	X(zap_beside_faults_no_flush, "flush", "npt=1", "tdp/nx_huge.split_then_discarded",        \
 	  "a huge page that gives way to small ones stays in TLBs", "")                            \
-	X(table_for_page_no_flush, "flush", "npt=1", "",                                           \
-	  "a table that gives way to a huge page stays in TLBs", "")                               \
 	X(yield_forgets_flush, "race", "npt=1", "",                                                \
 	  "what is owed when a walk lets go of mmu_lock is not flushed", "a835429cda91")           \
 	X(yield_then_advance, "race", "npt=1", "",                                                 \
 	  "a walk that let go of mmu_lock skips the entry where it did", "CVE-2021-47094")         \
-	X(root_not_counted, "roots", "npt=1", "",                                                  \
+	X(root_not_counted, "roots", "npt=1", "mmu/smm.two_spaces.la48",                           \
 	  "a vCPU that finds a root does not count as its user", "7533377215b6")                   \
-	X(zap_level_not_atomic, "race", "npt=1", "", "D is taken away by a plain store",           \
+	X(bits_cleared_by_store, "race", "npt=1", "", "D is taken away by a plain store",          \
 	  "ba3a6120a4e7")                                                                          \
-	X(flush_only_running, "race", "npt=1", "",                                                 \
+	X(flush_only_running, "race", "npt=1", "mmu/dirty_log.exact.la48.small",                   \
 	  "a flush is requested only of vCPUs that are in the guest", "")                          \
 	X(flush_does_not_wait, "race", "npt=1", "",                                                \
 	  "a flush does not wait for vCPUs to leave the guest", "")                                \
-	X(flush_skips_last_vcpu, "flush", "npt=1", "tdp/parallel.flushed.discard",                 \
+	X(flush_skips_last_vcpu, "flush", "npt=1", "mmu/dirty_log.running.get",                    \
 	  "a request does not reach the last vCPU", "")                                            \
-	X(flush_ranges_not_joined, "flush", "npt=1", "",                                           \
+	X(flush_ranges_not_joined, "flush", "npt=1", "mmu/dirty_log.two_slots",                    \
 	  "of two ranges to be flushed the second is forgotten", "")                               \
-	X(flush_range_one_short, "flush", "npt=1", "tdp/parallel.flushed.log_on",                  \
+	X(flush_range_one_short, "flush", "npt=1", "mmu/dirty_log.exact.la48.small",               \
 	  "the last page of a range is not flushed", "")                                           \
-	X(flush_range_of_one_root, "flush", "npt=1", "",                                           \
+	X(flush_range_of_one_root, "flush", "ept=1,ad_bits=0", "mmu/smm.dirty_log.la48",           \
 	  "flushing a range overlooks what other roots left", "")                                  \
-	X(root_load_without_flush, "flush", "npt=1", "",                                           \
+	X(root_load_without_flush, "flush", "npt=1", "mmu/memslot.replace.la48",                   \
 	  "a new root is used with the TLB of the old one", "")                                    \
 	X(cpu_invlpg_keeps_tables, "cpu", "npt=1", "mmu/invlpg.upper_entry.la48",                  \
 	  "INVLPG keeps what is cached of upper entries", "")                                      \
@@ -387,8 +374,10 @@
 	  "a change of CR4.PGE keeps global translations", "")                                     \
 	X(cpu_invpcid_all_one, "cpu", "npt=1", "mmu/invpcid.types.la48",                           \
 	  "INVPCID of all PCIDs drops one", "")                                                    \
-	X(cpu_gpa_flush_keeps_combined, "cpu", "npt=1", "tdp/parallel.flushed.log_on",             \
-	  "flushing guest-physical addresses keeps linear translations to them", "")
+	X(cpu_gpa_flush_keeps_combined, "cpu", "npt=1", "mmu/dirty_log.exact.la48.small",          \
+	  "flushing guest-physical addresses keeps linear translations to them", "")               \
+	X(rmap_list_cut, "rmap", "npt=0", "mmu/alias.writable_aliases.la48",                       \
+	  "when the first block of many mappings is empty the others are forgotten", "")
 
 enum mutant_id {
 	MUTANT_NONE,

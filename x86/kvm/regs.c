@@ -55,7 +55,7 @@ static u8 host_maxphyaddr(const struct vm *vm)
 
 /* --- to the MMU ------------------------------------------------------------------------ */
 
-#define KEY_SMM    BIT(62)
+#define KEY_SMM	   BIT(62)
 #define KEY_NESTED BIT(61)
 #define KEY_NPT	   BIT(60)
 
@@ -203,8 +203,7 @@ void guest_flush_pcid(struct vcpu *v, u16 pcid)
 		/* When the root is loaded, which comes first. */
 		if (!MUTANT(cr3_load_skips_sync))
 			__atomic_fetch_or(&v->kvm.requests, KVM_REQ_MMU_SYNC, __ATOMIC_RELAXED);
-		if (!MUTANT(cr3_load_skips_flush))
-			hw_flush_current(&v->kvm);
+		hw_flush_current(&v->kvm);
 	}
 	if (!(guest_cr4(v) & CR4_PCIDE))
 		return;

@@ -35,8 +35,7 @@ void kvm_mmu_gfn_disallow_lpage(const struct kvm_memory_slot *slot, gfn_t gfn, i
 {
 	int level, now;
 
-	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES - MUTANT(disallow_largest_only);
-	     level++) {
+	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES - MUTANT(disallow_2m_only); level++) {
 		struct kvm_lpage_info *info =
 			&slot->arch.lpage_info[level - 1][slot_index(slot, gfn, level)];
 

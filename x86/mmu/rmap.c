@@ -147,12 +147,10 @@ void pte_list_remove(u64 *sptep, struct kvm_rmap_head *head)
 				goto found;
 	hw_bug(__FILE__, __LINE__, "an SPTE is not on its list");
 found:
-	if (MUTANT(rmap_hole_filled_locally) && desc->count > 1)
-		first = desc;
 	desc->sptes[i] = first->sptes[--first->count];
 	if (first->count)
 		return;
-	head->val = first->more ? (u64)first->more | HEAD_MANY : 0;
+	head->val = first->more && !MUTANT(rmap_list_cut) ? (u64)first->more | HEAD_MANY : 0;
 	hw_free(first);
 }
 

@@ -366,14 +366,12 @@ void kvm_mmu_new_pgd(struct kvm_vcpu *vcpu, gpa_t new_pgd, bool flush)
 	bool tdp = mmu->root_role.direct && mmu_params_tdp(&vcpu->kvm->params);
 
 	/* What is remembered of a gva belongs to the old tables. */
-	if (!MUTANT(mmio_cache_kept_by_cr3))
-		vcpu_clear_mmio_info(vcpu, MMIO_GVA_ANY);
+	vcpu_clear_mmio_info(vcpu, MMIO_GVA_ANY);
 	if (!fast_pgd_switch(vcpu, mmu, new_pgd))
 		return; /* loading the new root will synchronise and flush */
 
 	/* The processor's own tags tell guests' address spaces apart; shadow tables have none. */
-	if (flush || vcpu->kvm->params.flush_on_reuse ||
-	    (mmu->root.hpa != old && !tdp && !MUTANT(prev_root_without_flush)))
+	if (flush || vcpu->kvm->params.flush_on_reuse || (mmu->root.hpa != old && !tdp))
 		hw_flush_current(vcpu);
 	if ((flush && !MUTANT(cr3_load_skips_sync)) || vcpu->kvm->params.flush_on_reuse)
 		__atomic_fetch_or(&vcpu->requests, KVM_REQ_MMU_SYNC, __ATOMIC_ACQ_REL);

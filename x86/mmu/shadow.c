@@ -13,7 +13,7 @@
 /* Nothing of @gva is remembered as MMIO. */
 static void clear_mmio_gva(struct kvm_vcpu *vcpu, gva_t gva)
 {
-	if (vcpu->mmio_gva == (gva & ~(SZ_4K - 1)) && !MUTANT(mmio_cache_kept_by_invlpg))
+	if (vcpu->mmio_gva == (gva & ~(SZ_4K - 1)))
 		vcpu->mmio_gva = MMIO_GVA_NONE;
 }
 

@@ -516,8 +516,7 @@ void kvm_mmu_sync_roots(struct kvm_vcpu *vcpu)
 
 	if (mmu->root_role.direct || mmu->root.hpa == INVALID_PAGE)
 		return;
-	if (!MUTANT(mmio_cache_kept_by_cr3))
-		vcpu->mmio_gva = MMIO_GVA_NONE;
+	vcpu->mmio_gva = MMIO_GVA_NONE;
 	if (mmu->cpu_role.base.level >= 4) {
 		sync_root(vcpu, mmu->root.hpa);
 		return;

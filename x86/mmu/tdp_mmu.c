@@ -215,7 +215,7 @@ bool tdp_clear_spte_bits(struct kvm *kvm, struct tdp_iter *iter, u64 bits)
 {
 	u64 old_spte = iter->old_spte;
 
-	if (MUTANT(zap_level_not_atomic)) {
+	if (MUTANT(bits_cleared_by_store)) {
 		hw_yield_point(kvm, "clear bits");
 		__atomic_store_n(iter->sptep, old_spte, __ATOMIC_RELAXED);
 	}
@@ -425,7 +425,7 @@ static int install_leaf(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, str
 		if (!tdp_set_spte_atomic(kvm, iter, new_spte))
 			return RET_PF_RETRY;
 		/* The table that stood here may be walked from what the TLBs know of it. */
-		if (was_present && !was_leaf && !MUTANT(table_for_page_no_flush))
+		if (was_present && !was_leaf)
 			hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
 		trace_mmu(kvm, kvm_mmu_set_spte, iter->gfn, new_spte, hw_hpa(iter->sptep),
 			  (u64)iter->level);

@@ -135,7 +135,7 @@ void kvm_mmu_track_write(struct kvm_vcpu *vcpu, gpa_t gpa, const void *new, unsi
 
 		flush |= written(vcpu, gpa, n, &invalid_list);
 		gpa += n;
-		bytes -= MUTANT(crossing_write_first_page) ? bytes : n;
+		bytes -= n;
 	}
 	kvm_mmu_remote_flush_or_zap(kvm, &invalid_list, flush && !MUTANT(table_write_no_flush));
 	hw_write_unlock(kvm);

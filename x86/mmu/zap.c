@@ -99,9 +99,7 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	hw_rcu_read_lock();
 	trace_mmu(kvm, kvm_mmu_prepare_zap_page, sp->gfn, role.word, (u64)sp->root_count);
 	vm_stat_add(kvm, mmu_shadow_zapped, 1);
-	*nr_zapped = MUTANT(zap_keeps_unsync_children)
-			     ? 0
-			     : mmu_zap_unsync_children(kvm, sp, invalid_list);
+	*nr_zapped = mmu_zap_unsync_children(kvm, sp, invalid_list);
 	if (role.level == PG_LEVEL_4K && is_obsolete_sp(kvm, sp))
 		zap_obsolete_leaves(kvm, sp);
 	else

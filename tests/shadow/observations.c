@@ -14,7 +14,11 @@
  * With two-dimensional paging the root is the hypervisor's own, and what CR3 holds doesn't matter. There a fault goes
  * through stages, whose order is pinned here, and the time in each is known.
  */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "frames.h"
+#include "tracefs.h"
 
 /* --- the collection of what is out of sync --------------------------------------------------- */
 
@@ -53,6 +57,42 @@ static u32 expected_order(struct vm *vm, int *level, u64 *gfn)
 	return n;
 }
 
+static void map_leaves(struct vm *vm)
+{
+	u32 i;
+
+	number_frames(vm);
+	for (i = 0; i < LEAVES; i++)
+		vm_map(vm, leaf_gva(vm, i), frame_gpa(vm, i), SZ_4K, 1, PTE_W | PTE_A | PTE_D);
+}
+
+/* The guest uses each leaf, then writes to it. */
+static void make_unsync(struct vm *vm, struct vcpu *v)
+{
+	u32 i;
+
+	op_clear(v);
+	for (i = 0; i < LEAVES; i++)
+		op_read(v, leaf_gva(vm, i));
+	for (i = 0; i < LEAVES; i++)
+		op_set_pte(v, &vm->as, leaf_gva(vm, i), 1, frame_pte(vm, 10 + i, PTE_W));
+	vcpu_exec(v);
+	EXPECT_EQ(vm_stat(vm, "mmu_unsync"), LEAVES);
+}
+
+/* What was zapped comes back as the guest has written it, though its flush is still to come. */
+static void check_new_frames(struct vm *vm, struct vcpu *v)
+{
+	u32 i;
+
+	op_clear(v);
+	for (i = 0; i < LEAVES; i++)
+		op_read(v, leaf_gva(vm, i));
+	vcpu_exec(v);
+	for (i = 0; i < LEAVES; i++)
+		EXPECT_VALUE(op_result(v, i), frame_id(10 + i));
+}
+
 static void check_parents(struct vm *vm, const struct event *e, u32 leaf)
 {
 	static const char *const names[] = {"parent2", "parent3", "parent4", "parent5"};
@@ -86,9 +126,7 @@ TEST(depth_first, .what = "zapping a root collects what is out of sync below it 
 	vm = vm_create(t->mode, .mem_size = 1 * MiB);
 	v = vm->vcpu[0];
 	other = slot_add(vm, 5, 512 * MiB, SZ_4K, MEM_ANON, 0);
-	number_frames(vm);
-	for (i = 0; i < LEAVES; i++)
-		vm_map(vm, leaf_gva(vm, i), frame_gpa(vm, i), SZ_4K, 1, PTE_W | PTE_A | PTE_D);
+	map_leaves(vm);
 	n = expected_order(vm, level, gfn);
 	skip = t->mode->levels -
 	       4; /* the fifth level stands before the sequence, and adds nothing */
@@ -96,13 +134,7 @@ TEST(depth_first, .what = "zapping a root collects what is out of sync below it 
 	for (i = 0; i < ARRAY_LEN(levels); i++)
 		ASSERT_EQ(level[i + skip], levels[i]);
 
-	op_clear(v);
-	for (i = 0; i < LEAVES; i++)
-		op_read(v, leaf_gva(vm, i));
-	for (i = 0; i < LEAVES; i++)
-		op_set_pte(v, &vm->as, leaf_gva(vm, i), 1, frame_pte(vm, 10 + i, PTE_W));
-	vcpu_exec(v);
-	EXPECT_EQ(vm_stat(vm, "mmu_unsync"), LEAVES);
+	make_unsync(vm, v);
 
 	/* A slot goes, and with it all tables, the oldest first: the root. */
 	ev = events_start(vm, 1 << 12);
@@ -124,13 +156,65 @@ TEST(depth_first, .what = "zapping a root collects what is out of sync below it 
 	EXPECT_EQ(walked, n);
 	EXPECT_EQ(leaves, LEAVES);
 	EXPECT_EQ(vm_stat(vm, "mmu_unsync"), 0);
-	/* And the guest, whose flush is still to come, sees what it wrote. */
-	op_clear(v);
+	check_new_frames(vm, v);
+}
+
+#define MAX_ZAPPED 64
+
+/* The frames of the tables that go with @slot, in the order in which they are zapped. */
+static u32 zapped_gfns(struct vm *vm, struct memslot *slot, u64 *gfn)
+{
+	struct events ev;
+	struct event e;
+	char *lines, *line, *rest;
+	u32 n = 0;
+
+	if (has_events()) {
+		ev = events_start(vm, 1 << 12);
+		slot_delete(slot);
+		while (events_read(&ev, &e, 1) && n < MAX_ZAPPED)
+			if (event_is(&e, "kvm_mmu_prepare_zap_page"))
+				gfn[n++] = event_arg(&e, "gfn");
+		events_stop(&ev);
+		return n;
+	}
+	tracefs_start("kvmmmu/kvm_mmu_prepare_zap_page");
+	slot_delete(slot);
+	lines = tracefs_lines();
+	tracefs_stop();
+	for (line = strtok_r(lines, "\n", &rest); line && n < MAX_ZAPPED;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		char *at = strstr(line, " gfn ");
+
+		if (at && sscanf(at, " gfn %lx", &gfn[n]) == 1)
+			n++;
+	}
+	free(lines);
+	return n;
+}
+
+TEST(zap_order, .what = "what is out of sync below a root is zapped with it, in depth-first order",
+     .modes = MODES_64, .meant_for = MMU_SHADOW, .exclusive = true, .restore = tracefs_stop)
+{
+	struct memslot *other;
+	struct vm *vm;
+	struct vcpu *v;
+	u64 gfn[MAX_ZAPPED];
+	u32 i, n, at;
+
+	REQUIRE(mmu_kind() == MMU_SHADOW, "shadow paging");
+	vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	v = vm->vcpu[0];
+	other = slot_add(vm, 5, 512 * MiB, SZ_4K, MEM_ANON, 0);
+	map_leaves(vm);
+	make_unsync(vm, v);
+	n = zapped_gfns(vm, other, gfn);
+	for (at = 0; at < n && gfn[at] != vm->as.root / SZ_4K; at++)
+		;
+	ASSERT_LT(at + LEAVES, n, "the root's place among %u tables", n);
 	for (i = 0; i < LEAVES; i++)
-		op_read(v, leaf_gva(vm, i));
-	vcpu_exec(v);
-	for (i = 0; i < LEAVES; i++)
-		EXPECT_VALUE(op_result(v, i), frame_id(10 + i));
+		EXPECT_EQ(gfn[at + 1 + i], table_gfn(vm, leaf_gva(vm, i), 1), "leaf %u", i);
+	check_new_frames(vm, v);
 }
 
 /* --- roots ------------------------------------------------------------------------------------- */

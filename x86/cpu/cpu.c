@@ -112,6 +112,12 @@ static bool take_fault(struct cpu *cpu)
 		cpu->exit.reason = EXIT_SHUTDOWN;
 		return false;
 	}
+	/* The second of two faults isn't intercepted, but what becomes of them may be. */
+	if (fault.vector == DF_VECTOR && (cpu->intercept.exceptions >> DF_VECTOR & 1)) {
+		cpu->exit.reason = EXIT_EXCEPTION;
+		cpu->exit.event = fault;
+		return false;
+	}
 	cpu->event = fault;
 	cpu->delivering.type = EVENT_NONE;
 	return true;

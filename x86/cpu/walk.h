@@ -61,6 +61,8 @@ struct nested {
 	u8 maxphyaddr;	   /* 32 to 52, the host's */
 	bool nx;	   /* NPT: the host's EFER.NX */
 	bool no_gbpages;   /* 1 GiB entries are reserved */
+	/* A guest's tables are read, and written only to set a bit: not so on real processors. */
+	bool tables_read;
 	bool no_exec_only; /* EPT: entries with X and not R are a misconfiguration */
 	struct pml *pml;   /* EPT with A and D: log pages that become dirty; NULL: don't */
 };

@@ -206,6 +206,10 @@ static int handle_nested_fault(struct vcpu *v, enum cpu_exit reason)
 		ret = kvm_mmu_page_fault(&v->kvm, gpa, violation_to_error(e->error), &emulate);
 	else
 		ret = kvm_mmu_page_fault(&v->kvm, gpa, e->error, &emulate);
+	if (ret == RET_PF_EMULATE && v->kvm.regs.guest_mode &&
+	    (e->error & (NPF_TABLE | PFERR_W)) == (NPF_TABLE | PFERR_W) &&
+	    kvm_vcpu_gfn_to_memslot(&v->kvm, emulate >> PAGE_SHIFT))
+		ret = svm_table_write(v) ? RET_PF_RETRY : RET_PF_INJECTED;
 	return after_fault(v, ret, gva, emulate, fetch);
 }
 

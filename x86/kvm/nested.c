@@ -404,7 +404,7 @@ static void end_guest_mode(struct vcpu *v)
 {
 	v->kvm.regs.guest_mode = false;
 	v->kvm.regs.nested_npt = false;
-	v->svm.step = v->svm.brief = v->svm.run_pending = false;
+	v->svm.step = v->svm.brief = v->svm.walk_reads = v->svm.run_pending = false;
 	stat_set(v, guest_mode, 0);
 }
 

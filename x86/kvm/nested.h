@@ -38,6 +38,7 @@ struct svm {
 	 * others of those that leave together. Or, brief: to deliver an event.
 	 */
 	bool step, brief;
+	bool walk_reads; /* and it only reads L2's tables: see svm_table_write() */
 	u64 hsave_pa, vm_cr;
 	u64 next_rip; /* for a #VMEXIT that an instruction causes: behind it; else 0 */
 	gpa_t vmcb_gpa;
@@ -62,6 +63,12 @@ int svm_handle_exit(struct vcpu *v, enum cpu_exit reason);
 void svm_exception(struct vcpu *v, const struct cpu_event *event);
 /* A fault in L1's nested tables. */
 void svm_nested_fault(struct vcpu *v, u64 error, gpa_t gpa);
+/*
+ * The processor must be able to write to a table of L2's, which is protected, since it is one of L1's nested tables as
+ * well. Sets A and D in its place, so that the next instruction needs but to read. False: L2's tables don't allow
+ * the access, and it has got a fault.
+ */
+bool svm_table_write(struct vcpu *v);
 /* A triple fault in guest mode. False: L1 doesn't want to know. */
 bool svm_triple_fault(struct vcpu *v);
 /* #VMEXIT: L1's registers are back, and its VMCB says why. */

@@ -221,6 +221,27 @@ void svm_nested_fault(struct vcpu *v, u64 error, gpa_t gpa)
 	svm_vmexit(v, SVM_EXIT_NPF, error, gpa);
 }
 
+bool svm_table_write(struct vcpu *v)
+{
+	const struct cpu_exit_info *e = &v->cpu.exit;
+	struct x86_exception fault = {0}, unused;
+	u64 access = e->access == ACCESS_WRITE ? PFERR_W : e->access == ACCESS_EXEC ? PFERR_F : 0;
+	u64 user = v->cpu.mmu.cpl == 3 ? PFERR_U : 0;
+	bool ok;
+
+	/* Which of ring 3's accesses was the processor's own isn't known. */
+	ok = kvm_mmu_gva_to_gpa(&v->kvm, e->gva, access | user, &fault) != INVALID_GPA;
+	if (!ok && user)
+		ok = kvm_mmu_gva_to_gpa(&v->kvm, e->gva, access | PFERR_IMPLICIT, &unused) !=
+		     INVALID_GPA;
+	if (ok) {
+		v->svm.walk_reads = v->svm.brief = true;
+		return true;
+	}
+	inject_page_fault(&v->kvm, &fault);
+	return false;
+}
+
 bool svm_triple_fault(struct vcpu *v)
 {
 	if (!wants(v, SVM_EXIT_SHUTDOWN))
@@ -285,7 +306,7 @@ bool svm_take_events(struct vcpu *v)
 
 	if (waits) {
 		/* What is on its way arrives first. */
-		v->svm.brief = irq || nmi || smi;
+		v->svm.brief |= irq || nmi || smi;
 		return true;
 	}
 	v->cpu.exit.delivering.type = EVENT_NONE;
@@ -348,7 +369,7 @@ void svm_to_cpu(struct vcpu *v)
 
 void svm_ran(struct vcpu *v)
 {
-	v->svm.step = v->svm.brief = false;
+	v->svm.step = v->svm.brief = v->svm.walk_reads = false;
 	if (!v->svm.run_pending)
 		return;
 	v->svm.run_pending = false;

@@ -134,6 +134,7 @@ static void tdp_to_cpu(struct vcpu *v)
 		.ad = p->ad_bits,
 		.maxphyaddr = host_maxphyaddr(v->vm),
 		.nx = true,
+		.tables_read = v->svm.walk_reads,
 		.pml = pml_begin(v),
 	};
 	v->cpu.nested = &v->nested;

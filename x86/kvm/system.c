@@ -129,9 +129,13 @@ int check_extension(struct vm *vm, long cap)
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
 #endif
 		return 65536 * sizeof(struct kvm_dirty_gfn);
+	case KVM_CAP_NESTED_STATE: {
+		struct mmu_params p = vm ? vm->kvm.params : params_now();
+
+		return p.ept ? 0 : (int)svm_state_size();
+	}
 	case KVM_CAP_COALESCED_MMIO:
 	default:
-		(void)vm;
 		return 0;
 	}
 }

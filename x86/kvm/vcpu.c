@@ -504,6 +504,10 @@ static int vcpu_ioctl_locked(struct vcpu *v, unsigned long request_nr, void *arg
 	}
 	case KVM_GET_CPUID2:
 		return get_cpuid2(v, arg);
+	case KVM_GET_NESTED_STATE:
+		return v->vm->kvm.params.ept ? -EINVAL : svm_get_state(v, arg);
+	case KVM_SET_NESTED_STATE:
+		return v->vm->kvm.params.ept ? -EINVAL : svm_set_state(v, arg);
 	}
 	return -EINVAL;
 }

@@ -14,6 +14,16 @@
 
 /* --- memory -------------------------------------------------------------------------- */
 
+/* Which of the pages that programs use page @index of a large page is. */
+static u32 page_number(const struct model *m, u32 index)
+{
+	u32 i;
+
+	for (i = 0; i < PROGRAM_INDICES && m->index[i] != index; i++)
+		;
+	return i;
+}
+
 enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 {
 	u64 at, block, page;
@@ -28,8 +38,8 @@ enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 	if (m->slot_there && gpa >= m->mem_gpa && gpa - m->mem_gpa < MEM_SIZE) {
 		at = gpa - m->mem_gpa;
 		block = at / level_size(m->m, 2) - (m->m->id == PM_32 ? 0 : 1);
-		page = at % level_size(m->m, 2) / SZ_4K - m->first_index;
-		if (block >= PROGRAM_BLOCKS || page >= 4)
+		page = page_number(m, at % level_size(m->m, 2) / SZ_4K);
+		if (block >= PROGRAM_BLOCKS || page >= PROGRAM_INDICES)
 			return WHERE_UNKNOWN;
 		*frame = &m->frame[PROGRAM_TABLES + block * 4 + page];
 		return WHERE_FRAME;
@@ -46,7 +56,7 @@ enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 
 u32 cell_offset(const struct model *m, int cell)
 {
-	return cell == DATA_CELL ? DATA_AT : (m->first_index + cell) * m->m->pte_size;
+	return cell == DATA_CELL ? DATA_AT : m->index[cell] * m->m->pte_size;
 }
 
 int model_cell(const struct model *m, const struct frame *f, gpa_t gpa)
@@ -63,6 +73,11 @@ int model_cell(const struct model *m, const struct frame *f, gpa_t gpa)
 u64 cell_mask(const struct model *m, int cell)
 {
 	return m->m->pte_size == 8 || cell == DATA_CELL ? ~0ull : 0xffffffff;
+}
+
+u32 tail_shift(const struct model *m)
+{
+	return 8 * m->m->pte_size - 16;
 }
 
 static u64 load_cell(const struct model *m, const struct frame *f, int cell)
@@ -147,8 +162,9 @@ static void on_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 
 /* --- setting up ------------------------------------------------------------------------ */
 
-static void fill_data(struct frame *f, u32 number)
+static void fill_data(struct model *m, struct frame *f, u32 number)
 {
+	struct cell *last = &f->cell[LAST_CELL];
 	u8 code[6] = {0xb8, number, number >> 8, number >> 16, number >> 24, 0xc3};
 
 	f->number = number;
@@ -157,9 +173,9 @@ static void fill_data(struct frame *f, u32 number)
 	f->cell[DATA_CELL].value = 0xda7a00000000ull | number;
 	memcpy(f->hva + DATA_AT, &f->cell[DATA_CELL].value, 8);
 	f->head = number * 3;
-	f->tail = number * 7;
 	memcpy(f->hva, &f->head, 2);
-	memcpy(f->hva + SZ_4K - 2, &f->tail, 2);
+	last->value = (u64)number * 7 << tail_shift(m);
+	memcpy(f->hva + cell_offset(m, LAST_CELL), &last->value, m->m->pte_size);
 }
 
 static void make_frames(struct model *m)
@@ -178,9 +194,9 @@ static void make_frames(struct model *m)
 		struct frame *f = &m->frame[PROGRAM_TABLES + i];
 
 		f->gpa = HOME_GPA + (i / 4 + (m->m->id == PM_32 ? 0 : 1)) * level_size(m->m, 2) +
-			 (i % 4 + m->first_index) * SZ_4K;
+			 m->index[i % 4] * SZ_4K;
 		f->hva = vm_hva(m->vm, f->gpa);
-		fill_data(f, 0x100 + i);
+		fill_data(m, f, 0x100 + i);
 	}
 	for (i = 0; i < PROGRAM_RO_FRAMES; i++) {
 		struct frame *f = &m->frame[PROGRAM_TABLES + PROGRAM_FRAMES + i];
@@ -188,7 +204,7 @@ static void make_frames(struct model *m)
 		f->gpa = RO_GPA + i * SZ_4K;
 		f->hva = vm_hva(m->vm, f->gpa);
 		f->read_only = true;
-		fill_data(f, 0x200 + i);
+		fill_data(m, f, 0x200 + i);
 	}
 }
 
@@ -250,13 +266,24 @@ static void make_vcpu(struct model *m, u32 i)
 	memcpy(v->regs.pdpte, m->pdpte[0], sizeof(v->regs.pdpte));
 }
 
+/*
+ * Past the entries that map slot 0; the last one is among them and, in 32-bit paging, some of the second half, which
+ * a hypervisor shadows apart from the first.
+ */
+static void choose_indices(struct model *m)
+{
+	static const u32 wide[] = {1, 2, 3, 511}, narrow[] = {4, 5, 516, 1023};
+
+	memcpy(m->index, m->m->id == PM_32 ? narrow : wide, sizeof(m->index));
+}
+
 static void set_up(struct model *m)
 {
 	const struct program *p = m->p;
 	u32 i;
 
 	m->m = p->mode;
-	m->first_index = m->m->id == PM_32 ? VM_SYSTEM_SIZE / SZ_4M : 1;
+	choose_indices(m);
 	m->width = m->m->long_mode ? 8 : 4;
 	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,
 			  .mem_gpa = HOME_GPA, .backing = p->backing);
@@ -404,7 +431,7 @@ static void check_memory(struct model *m, u32 step)
 {
 	for (u32 i = 0; i < NR_FRAMES; i++) {
 		struct frame *f = &m->frame[i];
-		u16 head = *(volatile u16 *)f->hva, tail = *(volatile u16 *)(f->hva + SZ_4K - 2);
+		u16 head = *(volatile u16 *)f->hva;
 
 		for (int k = 0; k < NR_CELLS; k++) {
 			struct cell *c = &f->cell[k];
@@ -420,12 +447,11 @@ static void check_memory(struct model *m, u32 step)
 			c->value = now;
 			c->may = 0;
 		}
-		if (!f->is_table && (head != f->head || tail != f->tail))
+		if (!f->is_table && head != f->head)
 			model_wrong(
 				m, step,
-				"after the batch that ends with step %u: the ends of the frame at gpa %#lx are "
-				"%#x and %#x, not %#x and %#x",
-				step + 1, f->gpa, head, tail, f->head, f->tail);
+				"after the batch that ends with step %u: the frame at gpa %#lx begins with %#x, not %#x",
+				step + 1, f->gpa, head, f->head);
 	}
 }
 

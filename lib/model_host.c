@@ -116,7 +116,7 @@ static bool zero_step(struct model *m, u32 number)
 	for (int i = 0; i < NR_CELLS; i++)
 		model_store(m, f, i, 0);
 	m->logging = logging;
-	f->head = f->tail = 0;
+	f->head = 0;
 	f->function = false;
 	return true;
 }

@@ -35,11 +35,11 @@ struct frame {
 	gpa_t gpa;
 	u8 *hva;
 	bool is_table, read_only;
-	bool walked;	/* was used as a page table, so the host must leave its content alone */
-	bool function;	/* is there */
-	bool dirty;	/* certainly written since the dirty log was collected */
-	u32 number;	/* what its function returns */
-	u16 head, tail; /* first and last two bytes; not of tables */
+	bool walked;   /* was used as a page table, so the host must leave its content alone */
+	bool function; /* is there */
+	bool dirty;    /* certainly written since the dirty log was collected */
+	u32 number;    /* what its function returns */
+	u16 head;      /* first two bytes; not of tables. The last two are the last cell's */
 	struct cell cell[NR_CELLS];
 };
 
@@ -101,8 +101,8 @@ struct model {
 	struct model_vcpu vcpu[PROGRAM_VCPUS];
 	gpa_t tables, mem_gpa;
 	bool slot_there, logging;
-	u32 first_index; /* of the entries that programs use */
-	u32 width;	 /* of an access to a cell */
+	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
+	u32 width;		    /* of an access to a cell */
 	u64 root[PROGRAM_ROOTS], pdpte[PROGRAM_ROOTS][4];
 
 	/* the batch */
@@ -126,9 +126,12 @@ struct model {
 };
 
 enum where model_where(struct model *m, gpa_t gpa, struct frame **frame);
-/* The cell at @gpa of @f, or -1. */
+/* The frame's cell at @gpa, or -1. */
 int model_cell(const struct model *m, const struct frame *f, gpa_t gpa);
 u64 cell_mask(const struct model *m, int cell);
+/* How far the last two bytes of a frame are up in its last cell. */
+u32 tail_shift(const struct model *m);
+#define LAST_CELL 3
 u32 cell_offset(const struct model *m, int cell);
 u64 model_entry(const struct model *m, const struct entry_spec *e);
 u64 mmio_value(gpa_t gpa, u32 size);

@@ -84,9 +84,9 @@ static struct entry_spec random_entry(struct gen *g, int level)
 			return to_target(g,
 					 chance(g, g->away ? 50 : 5) ? TARGET_AWAY : TARGET_FRAME,
 					 f & ~PTE_PS);
-		if (dice < 90)
+		if (dice < 88)
 			return to_target(g, TARGET_TABLE, f & ~PTE_PS);
-		return to_target(g, dice < 95 ? TARGET_HOLE : TARGET_RO, f & ~PTE_PS);
+		return to_target(g, dice < 96 ? TARGET_HOLE : TARGET_RO, f & ~PTE_PS);
 	}
 	if (level <= 3 && dice < (level == 2 ? 25 : 12)) {
 		f |= PTE_PS | (chance(g, 25) ? PTE_G : 0);
@@ -249,8 +249,8 @@ static void add_flush(struct gen *g)
 	} else if (dice >= 65) {
 		s.kind = STEP_CR3;
 		s.number = chance(g, 50) ? g->root[g->vcpu] : below(g, PROGRAM_ROOTS);
-		s.pcid = chance(g, 50) ? 0 : below(g, 4);
-		s.flags = chance(g, 40) ? STEP_NOFLUSH : 0;
+		s.pcid = chance(g, 40) ? s.number : below(g, 3);
+		s.flags = chance(g, 55) ? STEP_NOFLUSH : 0;
 		g->root[g->vcpu] = s.number;
 		memset(s.path, 0, sizeof(s.path));
 	}
@@ -327,6 +327,19 @@ static void add_step(struct gen *g)
 		add_host(g);
 }
 
+/* What most operating systems do first. */
+static void start_vcpu(struct gen *g)
+{
+	struct step s = {.vcpu = g->vcpu, .number = 1};
+
+	s.kind = STEP_PGE;
+	if (chance(g, 60))
+		program_add(g->p, s);
+	s.kind = STEP_PCIDE;
+	if (g->p->mode->long_mode && chance(g, 50))
+		program_add(g->p, s);
+}
+
 void program_random(struct program *p, const struct random_options *o)
 {
 	struct gen g = {.p = p, .o = o, .state = o->seed * 0x2545f4914f6cdd1dull + 1};
@@ -343,6 +356,9 @@ void program_random(struct program *p, const struct random_options *o)
 								  : 1 + below(&g, PROGRAM_INDICES);
 	for (i = 0; i < FAVOURITES; i++)
 		map_favourite(&g, g.favourite[i]);
+	for (g.vcpu = 0; g.vcpu < o->vcpus; g.vcpu++)
+		start_vcpu(&g);
+	g.vcpu = 0;
 	while (p->nr_steps < o->steps)
 		add_step(&g);
 }

@@ -565,3 +565,32 @@ TEST(running_alone, .what = "when a fetch returns the vCPU's TLB knows of the pr
 	*frame_word(vm->mem->hva, 0) = 1;
 	vcpu_join(v);
 }
+
+/* A slot that begins within a huge page: 64 bits of its log may span two. */
+TEST(clear_across, .what = "bits that are cleared across two huge pages protect both")
+{
+	const u64 skip = 32 * SZ_4K, cut = 512 - 32; /* page of the slot where the second begins */
+	struct vm *vm = vm_create(paging_mode(PM_NONE), .mem_size = VM_NO_MEM);
+	struct memory m = memory_alloc(3 * SZ_2M, MEM_THP);
+	struct vcpu *v = vm->vcpu[0];
+	struct dirty_bitmap b;
+	struct memslot *s;
+	u64 i;
+
+	vm_manual_dirty_protect(vm, true);
+	s = slot_add_hva(vm, 2, SLOT2_GPA + skip, 2 * SZ_2M, (u8 *)m.hva + skip, 0);
+	b = dirty_bitmap_alloc(s);
+	memset(m.hva, 0, m.size);
+	for (i = 0; i < b.pages; i++)
+		write4(v, s->gpa + i * SZ_4K, 1);
+	slot_set_flags(s, LOG);
+	memset(b.bits, 0, b.pages / 8);
+	for (i = cut - 4; i < cut + 4; i++)
+		mark(&b, i);
+	dirty_clear(s, &b, cut & ~63ull, 64);
+	for (i = cut - 4; i < cut + 4; i++)
+		write4(v, s->gpa + i * SZ_4K, 2);
+	dirty_get(s, &b);
+	for (i = cut - 4; i < cut + 4; i++)
+		EXPECT(dirty_test(&b, i), "page %lu was written after its bit was cleared", i);
+}

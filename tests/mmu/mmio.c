@@ -429,3 +429,42 @@ TEST(behind_ram,
 	slot_delete(vm->mem);
 	EXPECT_EQ(read4(v, gva), 0x77);
 }
+
+/* How many bits of the slots' generation an MMIO entry has room for; each change counts two. */
+#define GENERATIONS (1u << 19)
+
+/*
+ * A page that was MMIO is told from one that is by the generation of the slots, or by as much of
+ * it as fits. When that starts over, what is left from the same time of the last round must go.
+ */
+TEST(generation_wraps, .what = "MMIO of half a million changes of slots ago is none",
+     .modes = MODE(PM_LA48) | MODE(PM_NONE), .timeout = 60,
+     .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
+{
+	struct vm *vm;
+	struct vcpu *v;
+	struct mmio_log log = {.answer = 0xabcd};
+	struct memslot *other, *s;
+	gpa_t gpa = 512 * MiB;
+	u64 emulated;
+	u32 i;
+
+	REQUIRE(!engine()->kernel_memory, "an engine that changes slots within a microsecond");
+	vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	v = vm->vcpu[0];
+	mmio_watch(v, &log);
+	other = slot_add(vm, 2, 600 * MiB, SZ_4K, MEM_ANON, 0);
+	window_map(vm, gpa, SZ_4K, 1);
+	/* The second time by the entry alone: what the vCPU remembers is of another page. */
+	expect_mmio_read(v, gpa, 0xabcd, "no slot");
+	for (i = 1; i < GENERATIONS / 2; i++)
+		slot_set_flags(other, i & 1 ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	s = slot_add(vm, 3, gpa, SZ_4K, MEM_ANON, 0);
+	*(u32 *)s->hva = 0x1234;
+	log.count = 0;
+	EXPECT_EQ(read4(v, window(vm, gpa)), 0x1234);
+	EXPECT_EQ(log.count, 0, "MMIO exits");
+	emulated = vcpu_stat(v, "insn_emulation");
+	EXPECT_EQ(read4(v, window(vm, gpa)), 0x1234);
+	EXPECT_EQ(vcpu_stat(v, "insn_emulation"), emulated, "reads of memory that are emulated");
+}

@@ -154,3 +154,43 @@ TEST(many_mappings, .what = "a page that had too many mappings is gone for the v
 			  0, "%lu mappings of a page that was discarded", n);
 	}
 }
+
+/* Of a list in several blocks, from either end. */
+TEST(mappings_taken_off, .what = "a page is gone for the mappings that are left of many",
+     .modes = MODE(PM_LA48) | MODE(PM_32))
+{
+	const u32 all = 60;
+	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	struct vcpu *v = vm->vcpu[0];
+	gva_t gva = vm->test_gva;
+	u32 round, left, i, first;
+
+	for (round = 0; round < 8; round++, gva += 64 * SZ_4K) {
+		left = round / 2 * 15 + 3;
+		*(u32 *)vm_hva(vm, frame_gpa(vm, 0)) = frame_value(round);
+		for (i = 0; i < all; i++)
+			vm_map(vm, gva + i * SZ_4K, frame_gpa(vm, 0), SZ_4K, 1, 0);
+		op_clear(v);
+		for (i = 0; i < all; i++)
+			op_read(v, gva + i * SZ_4K);
+		/* The oldest or the newest ones. */
+		for (i = left; i < all; i++) {
+			gva_t at = gva + (round & 1 ? i : all - 1 - i) * SZ_4K;
+
+			op_set_pte(v, &vm->as, at, 1, 0);
+			op_invlpg(v, at);
+		}
+		vcpu_exec(v);
+		for (i = 0; i < all; i++)
+			EXPECT_VALUE(op_result(v, i), frame_value(round));
+		discard(vm, 0);
+		op_clear(v);
+		first = round & 1 ? 0 : all - left;
+		for (i = first; i < first + left; i++)
+			op_read(v, gva + i * SZ_4K);
+		vcpu_exec(v);
+		for (i = 0; i < left; i++)
+			EXPECT_VALUE(op_result(v, i), 0, "round %u, mapping %u of %u", round, i,
+				     left);
+	}
+}

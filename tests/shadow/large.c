@@ -289,3 +289,79 @@ TEST(gigabyte, .what = "1 GiB guest pages over small host pages, and tables in t
 		page ^= PTE_D;
 	}
 }
+
+/* A table forbids a huge page over it. Once its shadow is gone nothing does. */
+TEST(huge_again, .what = "where a table was there may be a huge page again", .modes = MODE(PM_LA48),
+     .meant_for = MMU_SHADOW)
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = 8 * MiB, .backing = MEM_THP);
+	struct vcpu *v = vm->vcpu[0];
+	gpa_t table = frame_gpa(vm, 77);
+	gva_t gva = big(vm, 3);
+	struct memslot *other;
+	u64 huge;
+
+	REQUIRE(mmu_kind() == MMU_SHADOW, "shadow paging");
+	number_frames(vm);
+	REQUIRE(memory_thp_bytes(&vm->mem->mem, 0, SZ_2M) == SZ_2M, "transparent huge pages");
+	other = slot_add(vm, 4, 600 * MiB, SZ_4K, MEM_ANON, 0);
+	vm_map(vm, big(vm, 0), vm->mem->gpa, SZ_2M, 2, PTE_W | PTE_A | PTE_D);
+	aspace_make_tables(&vm->as, gva, 2);
+	op_clear(v);
+	op_read(v, big(vm, 0));
+	vcpu_exec(v);
+	huge = vm_stat(vm, "pages_2m");
+	EXPECT_GE(huge, 1, "2 MiB mappings");
+	op_clear(v);
+	op_add(v, .kind = AGENT_SET_PTE, .addr = big(vm, 0) + 77 * SZ_4K, .size = 8,
+	       .value = frame_pte(vm, 100, PTE_W));
+	op_set_pte(v, &vm->as, gva, 2, table_pte(t->mode, 2, table));
+	op_read(v, gva);
+	/* For reads it might stay as it is. */
+	op_write(v, big(vm, 0) + 8, 1);
+	op_set_pte(v, &vm->as, gva, 2, 0);
+	op_load_cr3(v, vm->as.root);
+	vcpu_exec(v);
+	EXPECT_VALUE(op_result(v, 2), frame_id(100));
+	EXPECT_EQ(vm_stat(vm, "pages_2m"), huge - 1, "2 MiB mappings while there is a table");
+	/* All shadow pages go. */
+	slot_delete(other);
+	op_clear(v);
+	op_read(v, big(vm, 0));
+	vcpu_exec(v);
+	EXPECT_VALUE(op_result(v, 0), frame_id(0));
+	EXPECT_EQ(vm_stat(vm, "pages_2m"), huge, "2 MiB mappings");
+}
+
+TEST(gigabyte_over_tables, .what = "a 1 GiB page that covers a table leaves stores to it seen",
+     .modes = MODE(PM_LA48))
+{
+	struct vm *vm;
+	struct vcpu *v;
+	gva_t gva, over;
+	gpa_t table;
+	u32 round;
+
+	require_cpu(CPU_GBPAGES);
+	vm = vm_create(t->mode, .mem_size = SZ_1G, .mem_gpa = SZ_1G, .backing = MEM_HUGETLB_1G);
+	v = vm->vcpu[0];
+	over = vm->test_gva + 4 * SZ_1G;
+	gva = vm->test_gva;
+	table = frame_gpa(vm, 77);
+	*frame_word(vm, 0) = frame_id(0);
+	vm_map(vm, over, SZ_1G, SZ_1G, 3, PTE_W | PTE_A | PTE_D);
+	aspace_make_tables(&vm->as, gva, 2);
+	guest_write(v, over, frame_id(0));
+	guest_set_pte(v, &vm->as, gva, 2, table_pte(t->mode, 2, table));
+	for (round = 100; round < 106; round++) {
+		*frame_word(vm, round) = frame_id(round);
+		op_clear(v);
+		op_add(v, .kind = AGENT_SET_PTE, .addr = over + 77 * SZ_4K, .size = 8,
+		       .value = frame_pte(vm, round, PTE_W));
+		op_invlpg(v, gva);
+		op_read(v, gva);
+		op_write(v, over + 8, round);
+		vcpu_exec(v);
+		EXPECT_VALUE(op_result(v, 2), frame_id(round), "round %u", round);
+	}
+}

@@ -157,13 +157,19 @@ TEST(over_a_mapping, .what = "a store that finds MMIO where a clean page was map
 	struct last l = {0};
 	struct vm *vm = create(t->mode, &l);
 	struct vcpu *v = vm->vcpu[0];
+	bool count = mmu_kind() == MMU_SHADOW && vm_has_stat(vm, "pages_4k");
 	gva_t gva = vm->test_gva;
 	gpa_t io = 0xd0000000;
+	u64 pages = 0;
 	u32 i;
 
 	for (i = 0; i < 8; i++) {
 		gva_t at = gva + i * SZ_4K;
 		bool old, new;
+
+		/* The first time maps what the guest itself and its tables are in. */
+		if (count && i == 1)
+			pages = vm_stat(vm, "pages_4k");
 
 		vm_map(vm, at, frame_gpa(vm, i), SZ_4K, 1, PTE_W | PTE_A);
 		op_clear(v);
@@ -178,6 +184,8 @@ TEST(over_a_mapping, .what = "a store that finds MMIO where a clean page was map
 		/* A walk of the page's mappings must not meet what is no mapping any more. */
 		memory_madvise(&vm->mem->mem, i * SZ_4K, SZ_4K, MADV_DONTNEED);
 	}
+	if (count)
+		EXPECT_EQ(vm_stat(vm, "pages_4k"), pages, "mappings that are counted");
 	guest_load_cr3(v, &vm->as);
 	for (i = 0; i < 8; i++)
 		EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K),
@@ -215,4 +223,45 @@ TEST(slot_appears, .what = "an MMIO page becomes memory for every alias when a m
 				     "round %u alias %u", round, i);
 		EXPECT_EQ(l.count, round & 1 ? 0 : 16, "round %u", round);
 	}
+}
+
+/*
+ * A table is synchronised after a slot has come to where its entries found MMIO: what it says
+ * hasn't changed, what it means has.
+ */
+TEST(slot_before_sync, .what = "synchronising a table doesn't renew MMIO where memory is by now",
+     .modes = MODES_FEW, .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
+{
+	struct last l = {0};
+	struct vm *vm = create(t->mode, &l);
+	struct vcpu *v = vm->vcpu[0];
+	gva_t gva = vm->test_gva;
+	gpa_t io = 512 * MiB;
+	struct memslot *slot;
+	u64 emulated;
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		vm_map(vm, gva + i * SZ_4K, io + i * SZ_4K, SZ_4K, 1, PTE_W | PTE_A | PTE_D);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K),
+			  mmio_value(io + i * SZ_4K));
+	/* Another entry of the same table. */
+	guest_set_pte(v, &vm->as, gva + 9 * SZ_4K, 1, frame_pte(vm, 9, PTE_W));
+	slot = slot_add(vm, 5, io, 4 * SZ_4K, MEM_ANON, 0);
+	for (i = 0; i < 4; i++)
+		((u32 *)slot->hva)[i * SZ_4K / 4] = 0x1234 + i;
+	guest_load_cr3(v, &vm->as);
+	l.count = 0;
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K),
+			  0x1234 + i, "page %u", i);
+	EXPECT_EQ(l.count, 0, "MMIO exits");
+	/* They are mapped now. */
+	if (!vcpu_has_stat(v, "insn_emulation"))
+		return;
+	emulated = vcpu_stat(v, "insn_emulation");
+	for (i = 0; i < 4; i++)
+		guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K);
+	EXPECT_EQ(vcpu_stat(v, "insn_emulation"), emulated, "reads of memory that are emulated");
 }

@@ -228,3 +228,34 @@ TEST(dirty_log, .what = "mapping ahead marks no page dirty and lets no write pas
 	}
 	dirty_bitmap_free(&log);
 }
+
+/*
+ * An entry next to the one that is used maps the very table. Mapping it ahead writable would
+ * put the table out of sync, for a write that may never come.
+ */
+TEST(stays_in_sync, .what = "mapping a table's own page ahead leaves the table in sync",
+     .modes = MODE(PM_LA48) | MODE(PM_PAE), .meant_for = MMU_SHADOW,
+     .fixes = (const char *const[]){"f1c4a88c41ea", NULL})
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	struct vcpu *v = vm->vcpu[0];
+	gva_t gva = vm->test_gva;
+	gpa_t table;
+	u64 unsync;
+	u32 i;
+
+	REQUIRE(mmu_kind() == MMU_SHADOW, "shadow paging");
+	number_frames(vm);
+	vm_map(vm, gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W | PTE_A | PTE_D);
+	table = aspace_pte_gpa(&vm->as, gva, 1) & ~(SZ_4K - 1);
+	for (i = 1; i < 8; i++)
+		vm_map(vm, gva + i * SZ_4K, table, SZ_4K, 1, PTE_W | PTE_A | PTE_D);
+	/* The page is there and may be written, while it is no table yet. */
+	guest_write(v, table + SZ_4K - 16, 0);
+	unsync = vm_stat(vm, "mmu_unsync");
+	EXPECT_EQ(guest_do(v, .kind = AGENT_READ, .addr = gva, .size = 4), frame_id(0));
+	EXPECT_EQ(vm_stat(vm, "mmu_unsync"), unsync, "tables out of sync");
+	/* A write that does come puts it there. */
+	guest_write(v, gva + 3 * SZ_4K + SZ_4K - 16, 0);
+	EXPECT_EQ(vm_stat(vm, "mmu_unsync"), unsync + 1, "tables out of sync");
+}

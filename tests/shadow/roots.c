@@ -235,3 +235,36 @@ TEST(root_slot_goes, .what = "a memslot that holds the root goes and comes back"
 		slot_readd(slot);
 	}
 }
+
+#define NEWEST 35
+
+/* What is thrown out is the oldest: a small set of tables in use stays, whatever was before. */
+TEST(newest_stay, .what = "tables in use stay when others are recycled for a new one",
+     .modes = MODE(PM_LA48), .meant_for = MMU_SHADOW)
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	struct vcpu *v = vm->vcpu[0];
+	u32 i, n;
+	u64 misses;
+
+	REQUIRE(mmu_kind() == MMU_SHADOW, "shadow paging");
+	number_frames(vm);
+	limit_pages(vm, MIN_PAGES);
+	for (i = 0; i < 2 * MIN_PAGES; i++)
+		vm_map(vm, vm->test_gva + i * SZ_2M, frame_gpa(vm, i), SZ_4K, 1, PTE_W);
+	op_clear(v);
+	for (i = 0; i < 2 * MIN_PAGES; i++)
+		op_read(v, vm->test_gva + i * SZ_2M);
+	vcpu_exec(v);
+	/* The last of these, which are at hand. */
+	misses = vm_stat(vm, "mmu_cache_miss");
+	op_clear(v);
+	for (n = 0; n < 3; n++)
+		for (i = 2 * MIN_PAGES - NEWEST; i < 2 * MIN_PAGES; i++)
+			op_read(v, vm->test_gva + i * SZ_2M);
+	vcpu_exec(v);
+	for (i = 0; i < 3 * NEWEST; i++)
+		EXPECT_VALUE(op_result(v, i), frame_id(2 * MIN_PAGES - NEWEST + i % NEWEST));
+	/* Upper tables are the oldest there are, in use as they may be. */
+	EXPECT_LE(vm_stat(vm, "mmu_cache_miss") - misses, 4, "tables that had to be made again");
+}

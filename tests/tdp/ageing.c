@@ -232,3 +232,42 @@ TEST(aged_then_written, .what = "a page that was aged is written without being l
 	}
 	dirty_bitmap_free(&b);
 }
+
+/*
+ * Without A bits ageing takes a mapping's rights away. An access gives all of them back but
+ * writing, at once and without the lock; nothing but an access that the mapping never allowed
+ * faults after that.
+ */
+TEST(whole_again, .what = "the first access to an aged page restores it, for fetches as well",
+     .fixes = restore_fixes, .exclusive = true)
+{
+	struct vm *vm;
+	struct vcpu *v;
+	u64 faults, fast;
+	u32 round, i;
+
+	REQUIRE(engine()->age, "an engine that is asked for a page's age");
+	vm = vm_create(no_paging(), .mem_size = FRAMES * SZ_4K);
+	v = vm->vcpu[0];
+	for (i = 0; i < FRAMES; i++)
+		place_function(vm, vm->mem->gpa + i * SZ_4K + 256, 0x100 + i);
+	write_frames(v, vm->mem->gpa, FRAMES, 1);
+	EXPECT_EQ(guest_exec(v, vm->mem->gpa + 256), 0x100);
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < FRAMES; i++)
+			engine()->age((char *)vm->mem->hva + i * SZ_4K, SZ_4K);
+		guest_do(v, .kind = AGENT_NOP);
+		faults = vcpu_stat(v, "pf_taken");
+		fast = vcpu_stat(v, "pf_fast");
+		expect_frames(v, vm->mem->gpa, FRAMES, 1, "aged");
+		faults = vcpu_stat(v, "pf_taken") - faults;
+		fast = vcpu_stat(v, "pf_fast") - fast;
+		EXPECT(faults == 0 || faults >= FRAMES, "round %u: %lu faults of %u reads", round,
+		       faults, FRAMES);
+		EXPECT_EQ(fast, faults, "round %u: faults that took the fast path", round);
+		faults = vcpu_stat(v, "pf_taken");
+		for (i = 0; i < FRAMES; i++)
+			EXPECT_EQ(guest_exec(v, vm->mem->gpa + i * SZ_4K + 256), 0x100 + i);
+		EXPECT_EQ(vcpu_stat(v, "pf_taken"), faults, "round %u: fetches fault", round);
+	}
+}

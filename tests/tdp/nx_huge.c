@@ -137,3 +137,44 @@ TEST(executable_huge, .what = "without the workaround a fetch maps a huge page a
 	EXPECT_EQ(pages_now(vm).p2m - before.p2m, HUGE, "2 MiB mappings");
 	EXPECT_EQ(pages_now(vm).p4k, before.p4k, "4 KiB mappings");
 }
+
+static void restore_recovery(void)
+{
+	engine_param_set("nx_huge_pages_recovery_period_ms", "0");
+	engine_param_set("nx_huge_pages_recovery_ratio", "60");
+	restore_nx();
+}
+
+/* Tables that a fetch had made are zapped after a while; the vCPU is outside the guest then. */
+TEST(recovered, .what = "what was zapped for a huge page to come back is in nobody's TLB",
+     .fixes = (const char *const[]){"CVE-2018-12207", "048f49809c52", "33a3164161fc", NULL},
+     .meant_for = MMU_TDP, .exclusive = true, .restore = restore_recovery)
+{
+	struct vm *vm;
+	struct timespec tick = {.tv_nsec = 5000000};
+	u64 i, splits;
+	int tries;
+
+	require_tdp(MMU_TDP);
+	set_nx("Y");
+	test_cleanup((void (*)(void *))restore_recovery, NULL);
+	REQUIRE(engine_param_set("nx_huge_pages_recovery_period_ms", "20") &&
+			engine_param_set("nx_huge_pages_recovery_ratio", "1"),
+		"kvm.nx_huge_pages_recovery_period_ms can be written");
+	vm = code_vm(NULL);
+	splits = vm_stat(vm, "nx_lpage_splits");
+	run_code(vm);
+	for (i = 0; i < ARRAY_LEN(code); i++)
+		EXPECT_EQ(guest_do(vm->vcpu[0], .kind = AGENT_READ, .size = 4,
+				   .addr = vm->mem->gpa + code[i] * SZ_4K),
+			  code[i] + 1);
+	for (tries = 0; tries < 1000 && vm_stat(vm, "nx_lpage_splits") > splits; tries++)
+		nanosleep(&tick, NULL);
+	EXPECT_EQ(vm_stat(vm, "nx_lpage_splits"), splits, "tables that stand for a fetch");
+	for (i = 0; i < ARRAY_LEN(code); i++) {
+		memory_madvise(&vm->mem->mem, code[i] * SZ_4K, SZ_4K, MADV_DONTNEED);
+		EXPECT_EQ(guest_do(vm->vcpu[0], .kind = AGENT_READ, .size = 4,
+				   .addr = vm->mem->gpa + code[i] * SZ_4K),
+			  0, "frame %lu, discarded", code[i]);
+	}
+}

@@ -277,7 +277,7 @@
 	  "tables that a fetch split are not remembered, and never zapped", "")                    \
 	X(nx_recovery_without_flush, "nx", "npt=1", "tdp/nx_huge.recovered",                       \
 	  "what the recovery of huge pages zaps stays in TLBs", "048f49809c52")                    \
-	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.fetch",                              \
+	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.generation_wraps.none",              \
 	  "an address that was MMIO stays MMIO when a slot appears there", "56f17dd3fbc4")         \
 	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.fetch",                                     \
 	  "what a vCPU remembers of its last MMIO access outlives a change of slots",              \
@@ -338,8 +338,6 @@
 	  "an entry that another vCPU changed first counts as installed", "")                      \
 	X(zap_without_freezing, "race", "npt=1", "",                                               \
 	  "an entry that is zapped beside faults may be filled before the flush", "")              \
-	X(zap_beside_faults_no_flush, "flush", "npt=1", "tdp/nx_huge.split_then_discarded",        \
-	  "a huge page that gives way to small ones stays in TLBs", "")                            \
 	X(yield_forgets_flush, "race", "npt=1", "",                                                \
 	  "what is owed when a walk lets go of mmu_lock is not flushed", "a835429cda91")           \
 	X(yield_then_advance, "race", "npt=1", "",                                                 \
@@ -358,8 +356,6 @@
 	  "of two ranges to be flushed the second is forgotten", "")                               \
 	X(flush_range_one_short, "flush", "npt=1", "mmu/dirty_log.exact.la48.small",               \
 	  "the last page of a range is not flushed", "")                                           \
-	X(flush_range_of_one_root, "flush", "ept=1,ad_bits=0", "mmu/smm.dirty_log.la48",           \
-	  "flushing a range overlooks what other roots left", "")                                  \
 	X(root_load_without_flush, "flush", "npt=1", "mmu/memslot.replace.la48",                   \
 	  "a new root is used with the TLB of the old one", "")                                    \
 	X(cpu_invlpg_keeps_tables, "cpu", "npt=1", "mmu/invlpg.upper_entry.la48",                  \
@@ -376,7 +372,7 @@
 	  "INVPCID of all PCIDs drops one", "")                                                    \
 	X(cpu_gpa_flush_keeps_combined, "cpu", "npt=1", "mmu/dirty_log.exact.la48.small",          \
 	  "flushing guest-physical addresses keeps linear translations to them", "")               \
-	X(rmap_list_cut, "rmap", "npt=0", "mmu/alias.writable_aliases.la48",                       \
+	X(rmap_list_cut, "rmap", "npt=0", "mmu/stale.mappings_taken_off.la48",                     \
 	  "when the first block of many mappings is empty the others are forgotten", "")
 
 enum mutant_id {

@@ -265,9 +265,8 @@ void hw_do_flushes(struct vcpu *v)
 	 * By range only what the root in use translated can be found, and only in the address
 	 * space that the guest is in.
 	 */
-	if ((req & KVM_REQ_TLB_FLUSH) || (v->many_roots && !MUTANT(flush_range_of_one_root)) ||
-	    v->kvm.regs.guest_mode || v->nested.kind == NESTED_NONE ||
-	    (end - start) >> PAGE_SHIFT > RANGE_MAX) {
+	if ((req & KVM_REQ_TLB_FLUSH) || v->many_roots || v->kvm.regs.guest_mode ||
+	    v->nested.kind == NESTED_NONE || (end - start) >> PAGE_SHIFT > RANGE_MAX) {
 		flush_all(v, v->root);
 		return;
 	}

@@ -238,8 +238,7 @@ bool tdp_zap_spte_atomic(struct kvm *kvm, struct tdp_iter *iter)
 	if (MUTANT(zap_without_freezing))
 		__atomic_store_n(iter->sptep, 0, __ATOMIC_RELEASE);
 	hw_yield_point(kvm, "tdp zap");
-	if (!MUTANT(zap_beside_faults_no_flush))
-		hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
+	hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
 	/* Nobody else touches a frozen entry. */
 	__atomic_store_n(iter->sptep, 0, __ATOMIC_RELEASE);
 	iter->old_spte = 0;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guests that are hypervisors, without nested paging: the nested guest (L2) translates by its own
- * tables into the physical space of the agent (L1), as L1's other memory. Where KVM shadows
- * L1's tables it shadows L2's in the same way, and must keep both apart; with two-dimensional
- * paging L2's tables are the processor's. What L2 does that L1 intercepts must reach L1, all else must
- * work as if there were no hypervisor in between. APM vol. 2 15.5-15.15.
+ * Guests that are hypervisors, without nested paging: the nested guest (L2) translates by its
+ * own tables into the physical space of the agent (L1), as L1's other memory. Where KVM
+ * shadows L1's tables it shadows L2's in the same way, and must keep both apart; with two-
+ * dimensional paging L2's tables are the processor's. What L2 does that L1 intercepts must
+ * reach L1, all else must work as if there were no hypervisor in between. APM vol. 2
+ * 15.5-15.15.
  */
 #include <string.h>
 
@@ -230,7 +231,7 @@ TEST(intercepts, .what = "instructions reach L1 if it wants them, else they are 
 	static const struct {
 		const char *what;
 		u32 code;
-		u8 skip;     /* bytes before the instruction in question */
+		u8 skip; /* bytes before the instruction in question */
 		u8 len;
 		bool always; /* there is nobody else to execute it */
 		u8 bytes[10];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SVM for guests of the in-tree engine: events on their way into and out of a nested guest, GIF, exits
- * that go to user space past L1, SMM, and a vCPU's state as a hypervisor. L1 is VMRUN, STGI and HLT; L2 a
- * few bytes, with an IDT whose handlers say by VMMCALL that they were reached.
+ * SVM for guests of the in-tree engine: events on their way into and out of a nested guest,
+ * GIF, exits that go to user space past L1, SMM, and a vCPU's state as a hypervisor. L1 is
+ * VMRUN, STGI and HLT; L2 a few bytes, with an IDT whose handlers say by VMMCALL that they
+ * were reached.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -127,10 +128,11 @@ static void registers(struct box *b)
 				   .s = 1,
 				   .db = 1,
 				   .g = 1};
-	struct {
+	const struct kvm_msr_entry hsave = {.index = MSR_VM_HSAVE, .data = HSAVE};
+	union {
 		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msrs = {.head.nmsrs = 1, .entry = {.index = MSR_VM_HSAVE, .data = HSAVE}};
+		u8 all[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} msrs = {.head.nmsrs = 1};
 	struct kvm_sregs s;
 
 	ASSERT_EQ(call(b->vcpu, KVM_GET_SREGS, &s), 0);
@@ -141,14 +143,15 @@ static void registers(struct box *b)
 	s.cr4 = CR4_PAE;
 	s.efer = EFER_LME | EFER_LMA | EFER_SVME;
 	ASSERT_EQ(call(b->vcpu, KVM_SET_SREGS, &s), 0);
+	memcpy(msrs.head.entries, &hsave, sizeof(hsave));
 	ASSERT_EQ(call(b->vcpu, KVM_SET_MSRS, &msrs), 1);
 }
 
 static void give_cpuid(struct box *b, int kvm)
 {
-	struct {
+	union {
 		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[64];
+		u8 all[sizeof(struct kvm_cpuid2) + 64 * sizeof(struct kvm_cpuid_entry2)];
 	} cpuid = {.head.nent = 64};
 
 	ASSERT_EQ(call(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), 0);

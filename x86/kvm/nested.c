@@ -3,8 +3,8 @@
  * SVM's instructions as a guest hypervisor executes them: VMRUN and #VMEXIT, which exchange
  * L1's registers for L2's and back; VMLOAD, VMSAVE, STGI, CLGI, INVLPGA.
  *
- * Each change between L1 and L2 flushes and synchronises, whatever TLB_CONTROL and the ASID say: both use
- * one tag in the TLB, and each has memory that is the other's.
+ * Each change between L1 and L2 flushes and synchronises, whatever TLB_CONTROL and the ASID
+ * say: both use one tag in the TLB, and each has memory that is the other's.
  */
 #include <string.h>
 

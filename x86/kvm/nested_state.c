@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM_GET_NESTED_STATE and KVM_SET_NESTED_STATE: where a vCPU stands as a hypervisor. In guest mode that
- * is the VMCB's control area as VMRUN found it and, in the VMCB's state area, L1's registers. L2's are the vCPU's.
+ * KVM_GET_NESTED_STATE and KVM_SET_NESTED_STATE: where a vCPU stands as a hypervisor. In guest
+ * mode that is the VMCB's control area as VMRUN found it and, in the VMCB's state area, L1's
+ * registers. L2's are the vCPU's.
  */
 #include <string.h>
 

@@ -35,7 +35,6 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	struct frame *f;
 	int cell;
 
-	(void)size;
 	*entry = 0;
 	if (model_where(m, gpa, &f) != WHERE_FRAME || f->read_only) {
 		/* What a table does that is in MMIO or can't be marked is no matter of paging. */
@@ -43,8 +42,11 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 		return false;
 	}
 	cell = model_cell(m, f, gpa);
-	if (cell < 0 || cell == DATA_CELL)
-		return true; /* the next page's, in a crossing access: never set */
+	if (cell < 0 || cell == DATA_CELL) {
+		/* The next page's in a crossing access: 0, or what maps slot 0. */
+		memcpy(entry, f->hva + gpa % SZ_4K, size);
+		return true;
+	}
 	f->walked = true;
 	*entry = f->cell[cell].value;
 	if (m->nr_touched == MAX_TOUCHED) {

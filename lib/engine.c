@@ -156,6 +156,8 @@ static void apply_config(void)
 {
 	const char *config = getenv("MMUSCOPE_CONFIG"), *error;
 
+	/* Tests have the MMU audited, unless told otherwise. */
+	intree_config("check=1");
 	error = config && *config ? intree_config(config) : NULL;
 	if (error)
 		wrong_config = strdup(error);

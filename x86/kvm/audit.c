@@ -17,9 +17,9 @@
 #include "x86/kvm/hw_priv.h"
 
 /* In about nanoseconds. */
-#define EARNED_EXIT    6000
-#define EARNED_RETURN  12000
-#define EARNED_OUTSIDE 40000
+#define EARNED_EXIT    2000
+#define EARNED_RETURN  4000
+#define EARNED_OUTSIDE 15000
 #define TLB_ENTRY      40
 
 static void report(void *arg, const char *line)

@@ -66,7 +66,7 @@ static struct kvm_memslots *slots_with(const struct kvm_memslots *slots,
 	return s;
 }
 
-/* Makes @slots the ones in use; when it returns nobody looks at the older ones any more. */
+/* Makes @slots the ones in use, and lets go of slots_arch_lock; when it returns nobody looks at the older ones any more. */
 static void activate(struct vm *vm, int as_id, struct kvm_memslots *slots)
 {
 	struct kvm *kvm = &vm->kvm;
@@ -81,6 +81,7 @@ static void activate(struct vm *vm, int as_id, struct kvm_memslots *slots)
 	host_lock();
 	__atomic_store_n(&kvm->memslots[as_id], slots, __ATOMIC_SEQ_CST);
 	host_unlock();
+	hw_spin_unlock(&kvm->arch.slots_arch_lock);
 	hw_yield_point(kvm, "memslots");
 	hw_rcu_synchronize(kvm);
 	gen += KVM_ADDRESS_SPACES;
@@ -141,6 +142,7 @@ static int set_slot(struct vm *vm, int as_id, struct kvm_memory_slot *old,
 	int ret;
 
 	if (change == DELETE || change == MOVE) {
+		hw_spin_lock(&kvm->arch.slots_arch_lock);
 		invalid = malloc(sizeof(*invalid));
 		if (invalid) {
 			*invalid = *old;
@@ -150,6 +152,7 @@ static int set_slot(struct vm *vm, int as_id, struct kvm_memory_slot *old,
 		/* To go back by, where a failure must not need memory. */
 		back = slots_with(kvm->memslots[as_id], NULL, NULL);
 		if (!with || !back) {
+			hw_spin_unlock(&kvm->arch.slots_arch_lock);
 			free(invalid);
 			free(with);
 			free(back);
@@ -159,6 +162,10 @@ static int set_slot(struct vm *vm, int as_id, struct kvm_memory_slot *old,
 		kvm_mmu_flush_slot(kvm, invalid);
 		current = invalid;
 	}
+	hw_spin_lock(&kvm->arch.slots_arch_lock);
+	/* What the first shadow root brought meanwhile. */
+	if (invalid)
+		old->arch = invalid->arch;
 	ret = new ? prepare(vm, old, new, change) : 0;
 	final = ret ? NULL : slots_with(kvm->memslots[as_id], current, new);
 	if (!final) {
@@ -170,6 +177,8 @@ static int set_slot(struct vm *vm, int as_id, struct kvm_memory_slot *old,
 		}
 		if (back)
 			activate(vm, as_id, back);
+		else
+			hw_spin_unlock(&kvm->arch.slots_arch_lock);
 		free(invalid);
 		return -ENOMEM;
 	}
@@ -189,6 +198,8 @@ static void commit(struct vm *vm, struct kvm_memory_slot *old, struct kvm_memory
 
 	if ((change == CREATE || change == DELETE) && !kvm->arch.n_requested_mmu_pages)
 		kvm_mmu_change_mmu_pages(kvm, 0);
+	if (change == CREATE || change == MOVE)
+		kvm_mmu_slot_added(kvm, new);
 	if (change == FLAGS && !(new->flags &KVM_MEM_READONLY))
 		kvm_mmu_slot_apply_flags(kvm, old->flags, new);
 	if (new)

@@ -8,6 +8,7 @@
  * to user space cost no system call.
  */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -286,6 +287,16 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 			return ret;
 		hw_yield_point(&v->vm->kvm, "vcpu_run");
 		ret = prepare_entry(v);
+		if (ret == -EAGAIN) {
+			/* CR3 points into a slot that is on its way: who moves it waits for us. */
+			left -= EXIT_COST;
+			audit_end(v);
+			hw_rcu_read_unlock();
+			sched_yield();
+			hw_rcu_read_lock();
+			audit_begin(v);
+			continue;
+		}
 		if (ret <= 0)
 			return ret;
 		audit(v);

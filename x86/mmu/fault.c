@@ -11,7 +11,9 @@
 
 static u64 stage_begin(const struct kvm_vcpu *vcpu)
 {
-	return __builtin_expect(vcpu->kvm->trace != NULL, 0) ? hw_now() : 0;
+	return __builtin_expect(__atomic_load_n(&vcpu->kvm->trace, __ATOMIC_RELAXED) != NULL, 0)
+		       ? hw_now()
+		       : 0;
 }
 
 static void stage_end(struct kvm_vcpu *vcpu, const struct kvm_page_fault *fault,

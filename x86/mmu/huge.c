@@ -127,7 +127,7 @@ static void flush_or_zap(struct kvm *kvm, struct list *invalid, bool flush)
 
 void kvm_mmu_recover_nx_huge_pages(struct kvm *kvm)
 {
-	unsigned int ratio = kvm->params.nx_huge_pages_recovery_ratio;
+	unsigned int ratio = mmu_param_now(&kvm->params, nx_huge_pages_recovery_ratio);
 	struct kvm_mmu_page *sp;
 	struct list invalid;
 	bool flush = false;

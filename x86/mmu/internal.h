@@ -191,7 +191,7 @@ void account_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp, bool nx_huge
 void unaccount_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp);
 static inline bool is_nx_huge_page_enabled(const struct kvm *kvm)
 {
-	return kvm->params.nx_huge_pages == NX_HUGE_FORCE && !kvm->disable_nx_huge_pages;
+	return mmu_param_now(&kvm->params, nx_huge_pages) == NX_HUGE_FORCE && !kvm->disable_nx_huge_pages;
 }
 
 /* --- roles (role.c), guest walks (walk.c) ------------------------------------------------ */

@@ -191,7 +191,7 @@ void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_
 	/* All frames count as written: there is nothing to watch until user space clears some. */
 	if (kvm->manual_dirty_log_protect && kvm->initially_all_set)
 		return;
-	if (kvm->params.eager_page_split)
+	if (mmu_param_now(&kvm->params, eager_page_split))
 		split_huge_pages(kvm, new, new->base_gfn, new->base_gfn + new->npages);
 	/*
 	 * Each write is seen as a fault, unless the processor logs the D bits that it sets. Then only
@@ -225,7 +225,7 @@ void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn
 		gfn_t first = slot->base_gfn + offset + (u64)__builtin_ctzll(mask);
 		gfn_t last = slot->base_gfn + offset + 63 - (u64)__builtin_clzll(mask);
 
-		if (kvm->params.eager_page_split) {
+		if (mmu_param_now(&kvm->params, eager_page_split)) {
 			if (kvm_memslots_have_rmaps(kvm))
 				rmap_slot_split_huge(kvm, slot, first, last + 1, PG_LEVEL_4K);
 			if (is_tdp_mmu_enabled(kvm))

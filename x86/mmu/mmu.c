@@ -40,6 +40,7 @@ void kvm_mmu_uninit_vm(struct kvm *kvm)
 		kvm_mmu_uninit_tdp_mmu(kvm);
 	MMU_BUG_ON(!list_empty(&arch->active_mmu_pages) || arch->n_used_mmu_pages);
 	/* Freeing that was put off may look at the VM. */
+	mmu_trace_stop(kvm);
 	hw_rcu_synchronize(kvm);
 	hw_free(arch->page_hash);
 	hw_free(arch->format);

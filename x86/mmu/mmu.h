@@ -125,6 +125,11 @@ struct kvm_mmu_arch {
 	struct hw_spinlock tdp_pages_lock;
 	u64 tdp_mmu_page_count;
 
+	/*
+	 * From when a slot's arch is made or copied until the slot is in memslots: else rmaps that the
+	 * first shadow root brings would go to the old one only. Inside slots_lock.
+	 */
+	struct hw_spinlock slots_arch_lock;
 	struct hw_spinlock unsync_lock; /* marking pages unsync with mmu_lock for read */
 	u64 split_failed;
 };
@@ -412,6 +417,8 @@ bool kvm_mmu_unprotect_page(struct kvm_vcpu *vcpu, gfn_t gfn);
 /* Allocates slot->arch for the new @slot (npages set). 0 or -ENOMEM, with nothing allocated. */
 int kvm_mmu_slot_create(struct kvm *kvm, struct kvm_memory_slot *slot);
 void kvm_mmu_slot_free(struct kvm_memory_slot *slot);
+/* @slot has come to memslots: its frames may be tables already, of the other address space. */
+void kvm_mmu_slot_added(struct kvm *kvm, struct kvm_memory_slot *slot);
 /* @slot is marked invalid for new faults or gone from memslots already: forget all of it. */
 void kvm_mmu_flush_slot(struct kvm *kvm, struct kvm_memory_slot *slot);
 /* The generation of memslots has become @gen: MMIO SPTEs of older ones count no more. */

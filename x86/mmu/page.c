@@ -130,6 +130,24 @@ void account_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 	}
 }
 
+void kvm_mmu_slot_added(struct kvm *kvm, struct kvm_memory_slot *slot)
+{
+	struct kvm_mmu_page *sp;
+
+	if (!__atomic_load_n(&kvm->arch.indirect_shadow_pages, __ATOMIC_ACQUIRE))
+		return;
+	hw_write_lock(kvm);
+	list_for_each(sp, &kvm->arch.active_mmu_pages, link)
+	{
+		if (!sp_has_gptes(sp) || sp->gfn - slot->base_gfn >= slot->npages ||
+		    sp->watched & BIT(slot->as_id))
+			continue;
+		watch_table(kvm, slot, sp->gfn, sp->role.level);
+		sp->watched |= BIT(slot->as_id);
+	}
+	hw_write_unlock(kvm);
+}
+
 void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
 	struct kvm_memory_slot *slot;
@@ -145,14 +163,12 @@ void unaccount_shadowed(struct kvm *kvm, struct kvm_mmu_page *sp)
 	sp->watched = 0;
 }
 
-int mmu_first_shadow_root_alloc(struct kvm *kvm)
+static int alloc_all_rmaps(struct kvm *kvm)
 {
 	struct kvm_memslots *slots;
 	unsigned int as_id, i;
 	int r;
 
-	if (__atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE))
-		return 0;
 	for (as_id = 0; as_id < KVM_ADDRESS_SPACES; as_id++) {
 		slots = kvm_memslots(kvm, as_id);
 		for (i = 0; slots && i < slots->nr; i++) {
@@ -166,6 +182,18 @@ int mmu_first_shadow_root_alloc(struct kvm *kvm)
 	/* Rmaps are looked at only by those who see this. */
 	__atomic_store_n(&kvm->arch.shadow_root_allocated, true, __ATOMIC_RELEASE);
 	return 0;
+}
+
+int mmu_first_shadow_root_alloc(struct kvm *kvm)
+{
+	int r;
+
+	if (__atomic_load_n(&kvm->arch.shadow_root_allocated, __ATOMIC_ACQUIRE))
+		return 0;
+	hw_spin_lock(&kvm->arch.slots_arch_lock);
+	r = alloc_all_rmaps(kvm);
+	hw_spin_unlock(&kvm->arch.slots_arch_lock);
+	return r;
 }
 
 /* --- making and finding ------------------------------------------------------------------ */

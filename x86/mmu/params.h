@@ -53,6 +53,9 @@ struct mmu_param_doc {
 };
 const struct mmu_param_doc *mmu_param_docs(void);
 
+/* Parameter @field as it is now: of those that may be changed while the VM runs. */
+#define mmu_param_now(p, field) __atomic_load_n(&(p)->field, __ATOMIC_RELAXED)
+
 /* Whether guests get two-dimensional paging: tdp and the vendor's npt or ept. */
 static inline bool mmu_params_tdp(const struct mmu_params *p)
 {

@@ -225,7 +225,7 @@ static bool access_step(struct model *m, const struct step *s)
 		    (s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS));
 	struct outcome *o = &m->pool[m->pool_used];
 	u64 value = model_entry(m, &s->entry), compare = 0;
-	bool write = kinds[s->kind].oracle == ORACLE_WRITE;
+	bool write = kinds[s->kind].oracle == ORACLE_WRITE, certain = true;
 	struct expect *e;
 	u32 nr = judge(m, s, gva, kinds[s->kind].oracle, out), i;
 
@@ -239,7 +239,13 @@ static bool access_step(struct model *m, const struct step *s)
 		if (out[i].verdict == ORACLE_OK && !fill_outcome(m, s, &o[i]))
 			return false;
 	}
-	mark(m, &out[0], write, true);
+	/*
+	 * KVM's emulator takes the address of an MMIO page from the last access there, and does not
+	 * come by the entries.
+	 */
+	for (i = 0; i < nr && engine()->kernel_memory && mmu_kind() == MMU_SHADOW; i++)
+		certain &= !o[i].mmio;
+	mark(m, &out[0], write, certain);
 	/* Marking may have changed the very word. */
 	for (i = 0; i < nr; i++)
 		if (out[i].verdict == ORACLE_OK)

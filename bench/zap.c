@@ -5,10 +5,10 @@
  * times. With engine "intree" the invalidation by generation, which is the default, takes turns with zapping
  * everything page by page (zap_all_on_slot=1) in the same VM; engine "kvm" has the default only.
  *
- * Two more questions. The step that makes everything invalid, before anything is zapped: is it the same for any
- * amount of memory? And for how long does a vCPU that goes on running meanwhile stand still? It watches the time stamp
- * counter and notes the longest gap; what it sees while nothing happens (interrupts, the host's other tasks) is
- * measured beside it.
+ * Two more questions. The step that makes everything invalid, before anything is zapped: is it the same for any amount
+ * of memory, but for caches that are colder the more was touched before? And for how long does a vCPU that goes on
+ * running meanwhile stand still? It watches the time stamp counter and notes the longest gap; what it sees while nothing
+ * happens (interrupts, the host's other tasks) is measured beside it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -259,7 +259,7 @@ static void measure_steps(struct memory *host)
 		if (!i)
 			first = us[n / 2];
 		print("shadow", sizes[i].name, us[n / 2], "us", i ? "with 64 MiB" : NULL, first,
-		      i && !bench_quick() ? 3 : 0, LESS);
+		      i && !bench_quick() ? 4 : 0, LESS);
 		vm_destroy(vm);
 	}
 }

@@ -94,7 +94,8 @@ TEST(loads, .what = "an idle guest loads no roots, a busy one many, unless all a
 	require_intree();
 	p = MMUVIEW(0, "--samples", "3", "--interval", "20", "loads");
 	idle = strstr(p.text, "         0 |@@@");
-	busy = strstr(p.text, "     >=100 |@@@");
+	/* A machine that is busy with other things may leave the guest no time in some of them. */
+	busy = strstr(p.text, "     >=100 |@");
 	EXPECT(idle && busy && idle < busy, "%s", p.text);
 	p = MMUVIEW(0, "--samples=2", "--interval=20", "--tasks=4", "loads");
 	EXPECT(!strstr(p.text, ">=100 |@"), "%s", p.text);

@@ -2,15 +2,19 @@
 /*
  * When the auditor runs: mmu_check() of a VM with params.check, and of what its vCPUs' TLBs hold.
  *
- * An audit looks at everything, so its cost grows with the VM. What it costs is counted (not
- * measured, so that a run does the same each time), and each exit that may have changed something earns
- * the VM a little; an audit is made once enough has been earned for it. Small VMs are
- * audited after every such exit. What is certain: a state that is broken and stays so is found before the VM
- * is gone; and with n for cost / earnings, at the latest n changes later.
+ * An audit looks at everything, so its cost grows with the VM. What it costs is counted (not measured, so that a
+ * run with one vCPU does the same each time). Each exit that may have changed something, each return to user space and
+ * each change from outside earns the VM a little; when enough is there, an audit is made before the next entry or
+ * at the return to user space.
  *
- * The auditor is alone: vCPUs' threads pass a gate when they leave the guest and when they enter it, and an
- * audit is made only when no other is between. vCPUs in the guest may go on. Who works on the VM
- * from outside has slots_lock or mmu_lock; a change of host memory shows no half-done state outside of mmu_lock.
+ * What is certain: what is broken and stays so is found when the VM is destroyed at the latest. With one
+ * vCPU also after about cost / EARNED_EXIT exits that may have changed something. What a missing flush left in a
+ * TLB is found only if the audit comes before another flush takes it away.
+ *
+ * The auditor is alone: vCPUs' threads pass a gate when they leave the guest and when they enter it, and an audit is
+ * made only when no other is between; else one of the next exits tries again. vCPUs in the guest may go on. Who
+ * works on the VM from outside has slots_lock or mmu_lock; a change of host memory shows no half-done state outside of
+ * mmu_lock. The TLB of a vCPU is looked at by its own thread.
  */
 #include <stdio.h>
 

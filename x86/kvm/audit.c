@@ -7,6 +7,8 @@
  * each change from outside earns the VM a little; when enough is there, an audit is made before the next entry or
  * at the return to user space.
  *
+ * With check=2 there is no budget: an audit follows every exit that may have changed something.
+ *
  * What is certain: what is broken and stays so is found when the VM is destroyed at the latest. With one
  * vCPU also after about cost / EARNED_EXIT exits that may have changed something. What a missing flush left in a
  * TLB is found only if the audit comes before another flush takes it away.
@@ -173,7 +175,9 @@ void audit(struct vcpu *v)
 	struct vm *vm = v->vm;
 	int alone = 1;
 
-	if (!on(vm) || !__atomic_load_n(&vm->audit.changed, __ATOMIC_ACQUIRE) ||
+	if (!on(vm) || !__atomic_load_n(&vm->audit.changed, __ATOMIC_ACQUIRE))
+		return;
+	if (vm->kvm.params.check == 1 &&
 	    __atomic_load_n(&vm->audit.earned, __ATOMIC_RELAXED) < cost(v))
 		return;
 	if (!__atomic_compare_exchange_n(&vm->audit.gate, &alone, -1, false, __ATOMIC_ACQUIRE,

@@ -57,7 +57,7 @@ static void check_one(struct check *c, struct kvm_mmu_page *sp, const struct kvm
 	const char *broken;
 
 	f.spte_leaf = is_last_spte(spte, level);
-	f.outside_writes = c->kvm->params.check < 2;
+	f.outside_writes = c->kvm->params.check < 3;
 	f.present = is_present_gpte(mmu, gpte);
 	/* Whether EPT keeps A and D is not in the role. A table in ROM need not have them. */
 	f.keeps_ad = !sp->role.ept_guest && !rom;

@@ -472,7 +472,7 @@ void kvm_mmu_recover_nx_huge_pages(struct kvm *kvm);
 /*
  * Checks every invariant of the VM's structures, tables and memslots. All vCPUs are out of the guest and
  * none is in the MMU. @report is called with a line for each that is broken. How many were. Guest tables in sync are
- * compared strictly with params.check at 2 only: where nobody but the guest writes them.
+ * compared strictly with params.check at 3 only: where nobody but the guest writes them.
  */
 int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void *arg);
 /*

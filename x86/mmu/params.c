@@ -47,7 +47,9 @@ static const struct param params[] = {
 		   "that period; 0: an hour divided by the ratio"),
 	PARAM_UINT(maxphyaddr, 36, 52, "bits of guests' physical addresses"),
 	PARAM_UINT(max_huge_level, 1, 3, "largest page: 1: 4 KiB, 2: 2 MiB, 3: 1 GiB"),
-	PARAM_UINT(check, 0, 1, "check the MMU's invariants and TLBs when due (x86/kvm/audit.c); on for tests"),
+	PARAM_UINT(
+		check, 0, 3,
+		"audit the MMU and TLBs: 1: when due (tests do); 2: after every exit; 3: strictly"),
 	PARAM_UINT(seed, 0, ~0u, "the processor's TLB evicts and prefetches by this; 0: never"),
 	PARAM_UINT(interleave, 0, ~0u,
 		   "vCPUs' threads take turns in an order of this seed; 0: free"),

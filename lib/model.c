@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The model's memory and its batches: sets a VM up for a program, runs what has been appended, holds every answer against
- * what was allowed and every word of the program's frames against what they should hold.
+ * The model's memory and its batches: sets a VM up for a program, runs what has been appended,
+ * holds every answer against what was allowed and every word of the program's frames against what
+ * they should hold.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -267,8 +268,8 @@ static void make_vcpu(struct model *m, u32 i)
 }
 
 /*
- * Past the entries that map slot 0; the last one is among them and, in 32-bit paging, some of the second half, which
- * a hypervisor shadows apart from the first.
+ * Past the entries that map slot 0; the last one is among them and, in 32-bit paging, some of the
+ * second half, which a hypervisor shadows apart from the first.
  */
 static void choose_indices(struct model *m)
 {

@@ -2,11 +2,12 @@
 /*
  * Runs programs (lib/program.h) in a VM and judges what comes of them.
  *
- * The model knows what every entry and every word of the program's frames holds, what the processors' registers are
- * and, by the oracle, what each may remember. For each step it works out what the manuals allow before the step is run, in
- * batches for the agent; after each batch the answers are held against that and all of the frames against the model.
- * What one store does where two outcomes are allowed is looked up in memory then, so the model never has
- * to guess. A step whose outcome no manual tells (a page table where there is no memory, say) is left out.
+ * The model knows what every entry and every word of the program's frames holds, what the
+ * processors' registers are and, by the oracle, what each may remember. For each step it works out
+ * what the manuals allow before the step is run, in batches for the agent; after each batch the
+ * answers are held against that and all of the frames against the model. What one store does where
+ * two outcomes are allowed is looked up in memory then, so the model never has to guess. A step
+ * whose outcome no manual tells (a page table where there is no memory, say) is left out.
  */
 #ifndef LIB_MODEL_H
 #define LIB_MODEL_H
@@ -26,8 +27,8 @@ struct model_options {
 };
 
 /*
- * Runs @p in a VM of its own. Skips the case, or ends the process outside of one, where the mode isn't there; an exit that
- * no guest may cause ends it as a failure, as everywhere.
+ * Runs @p in a VM of its own. Skips the case, or ends the process outside of one, where the mode
+ * isn't there; an exit that no guest may cause ends it as a failure, as everywhere.
  */
 void model_run(const struct program *p, const struct model_options *o, struct model_result *res);
 

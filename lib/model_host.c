@@ -31,8 +31,8 @@ static void forget_dirty(struct model *m)
 }
 
 /*
- * What translations said of the memslot is gone once KVM has dropped it; what they said of entries is as
- * old as before, and stays allowed.
+ * What translations said of the memslot is gone once KVM has dropped it; what they said of entries
+ * is as old as before, and stays allowed.
  */
 static bool slot_step(struct model *m, const struct step *s)
 {

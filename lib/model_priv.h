@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of the model share: model.c (memory and batches), model_step.c (the guest's steps), model_host.c (the
- * host's).
+ * What the parts of the model share: model.c (memory and batches), model_step.c (the guest's
+ * steps), model_host.c (the host's).
  */
 #ifndef LIB_MODEL_PRIV_H
 #define LIB_MODEL_PRIV_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's steps: what the manuals allow each to come to, and what the model's memory and registers are
- * afterwards.
+ * The guest's steps: what the manuals allow each to come to, and what the model's memory and
+ * registers are afterwards.
  */
 #include <string.h>
 
@@ -150,7 +150,9 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 	return true;
 }
 
-/* The store of an access whose one outcome is known, or that is left open until the batch has run. */
+/*
+ * The store of an access whose one outcome is known, or that is left open until the batch has run.
+ */
 static void store(struct model *m, const struct step *s, const struct expect *e, u64 value,
 		  u64 compare)
 {
@@ -202,8 +204,8 @@ static const struct {
 };
 
 /*
- * A shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's protection of it:
- * mmu/smep_smap.ac_write_without_wp.
+ * A shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's
+ * protection of it: mmu/smep_smap.ac_write_without_wp.
  */
 static bool loses_smap(const struct model *m, const struct step *s)
 {

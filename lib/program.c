@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Programs in memory and their text. The tables here say what each step's line looks like; the parser,
- * lib/program_parse.c, goes by the same ones.
+ * Programs in memory and their text. The tables here say what each step's line looks like; the
+ * parser, lib/program_parse.c, goes by the same ones.
  */
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Random programs as data: what a VM looks like and a list of typed steps that its vCPUs and its host take in
- * turns. A program can be generated, cut down, printed, read back and run; what each step is to come
- * to is not part of it, that is the model's to know (lib/model.h).
+ * Random programs as data: what a VM looks like and a list of typed steps that its vCPUs and its
+ * host take in turns. A program can be generated, cut down, printed, read back and run; what each
+ * step is to come to is not part of it, that is the model's to know (lib/model.h).
  *
  * As text it is one step a line, "#" begins a comment:
  *
@@ -111,7 +111,7 @@ struct step {
 	u8 vcpu;
 	u8 flags;		   /* STEP_USER … */
 	u8 place;		   /* enum place */
-	u8 path[PAGING_MAX_LEVEL]; /* indices 1 to 4, from the top; as many as the mode has levels */
+	u8 path[PAGING_MAX_LEVEL]; /* indices 1 to 4, from the top */
 	u8 table, index;	   /* STEP_SET */
 	u8 number;		   /* root, INVPCID type, frame, block, on or off … */
 	u8 pcid;		   /* 0 to 3 */
@@ -141,8 +141,8 @@ bool step_is_access(const struct step *s);
 void program_print(const struct program *p, FILE *f);
 
 /*
- * Reads a program from @text of @len bytes, which may hold anything. False: @error says "NAME:LINE: …" with what
- * was wrong and what is right; @p is empty then.
+ * Reads a program from @text of @len bytes, which may hold anything. False: @error says
+ * "NAME:LINE: …" with what was wrong and what is right; @p is empty then.
  */
 bool program_parse(struct program *p, const char *name, const char *text, size_t len, char *error,
 		   size_t error_size);
@@ -153,8 +153,8 @@ bool program_read(struct program *p, const char *path, char *error, size_t error
 struct step_format {
 	const char *name;
 	/*
-	 * One letter an operand: L t3[2], E entry, G address with place, P address, A access attributes,
-	 * N number up to max, V value, C PCID, F noflush
+	 * One letter an operand: L t3[2], E entry, G address with place, P address, A access
+	 * attributes, N number up to max, V value, C PCID, F noflush
 	 */
 	const char *operands;
 	u8 max;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads programs from text that may be damaged or made to harm: every number is bounded, every line is
- * of limited length, and nothing is believed that is not spelled out in the tables of lib/program.c.
+ * Reads programs from text that may be damaged or made to harm: every number is bounded, every
+ * line is of limited length, and nothing is believed that is not spelled out in the tables of
+ * lib/program.c.
  */
 #include <errno.h>
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The generator. Steps that have nothing to do with each other find nothing, so it works on a few favourite
- * addresses: it keeps track of what the tables hold, so that most entries it sets are on the way to one of those, most accesses
- * go there, and an entry that was just used is the likeliest to be changed next.
+ * The generator. Steps that have nothing to do with each other find nothing, so it works on a few
+ * favourite addresses: it keeps track of what the tables hold, so that most entries it sets are on
+ * the way to one of those, most accesses go there, and an entry that was just used is the
+ * likeliest to be changed next.
  */
 #include <string.h>
 
@@ -98,7 +99,8 @@ static struct entry_spec random_entry(struct gen *g, int level)
 }
 
 /*
- * Walks the favourite path as far as the tables go; where: the table and index of each level's entry. How many.
+ * Walks the favourite path as far as the tables go; where: the table and index of each level's
+ * entry. How many.
  */
 static int follow(struct gen *g, const u8 *path, u8 table[], u8 index[])
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Delta debugging of programs. A candidate is kept when it still fails; each is run afresh by whoever asks.
+ * Delta debugging of programs. A candidate is kept when it still fails; each is run afresh by
+ * whoever asks.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A bounded run of random programs on page tables, each access judged by the oracle; tools/mmufuzz is the same
- * without bounds. MMUSCOPE_PROGRAMS sets how many programs a case runs.
+ * A bounded run of random programs on page tables, each access judged by the oracle; tools/mmufuzz
+ * is the same without bounds. MMUSCOPE_PROGRAMS sets how many programs a case runs.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random programs as text and data, and the oracle that judges them: what is printed is read back the same, damaged text is
- * refused with a message and without harm, shrinking keeps what is needed, and on random tables the oracle says what
- * the software CPU's walk says.
+ * Random programs as text and data, and the oracle that judges them: what is printed is read back
+ * the same, damaged text is refused with a message and without harm, shrinking keeps what is
+ * needed, and on random tables the oracle says what the software CPU's walk says.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -330,7 +330,10 @@ TEST(oracle_and_walk, .what = "on random tables the oracle and the software CPU'
 
 			phys_read(&arena.phys, e->gpa, &now, t->mode->pte_size);
 			EXPECT_EQ(now & e->must_set, e->must_set, "A and D at level %d", e->level);
-			/* A table may be met at several levels: then another one's bits are there, too. */
+			/*
+			 * A table may be met at several levels: then another one's bits are there,
+			 * too.
+			 */
 			EXPECT_EQ(now & ~(u64)(PTE_A | PTE_D), e->value & ~(u64)(PTE_A | PTE_D));
 		}
 	}
@@ -381,7 +384,10 @@ TEST(oracle_memory,
 	oracle_flushed(h, ORACLE_FLUSH_ADDR, 0, 0);
 	EXPECT_EQ(oracle_allowed(h, &r, write, read_small, m, out, &overflow), 1, "its own");
 
-	/* Global, and then not: only what was global survives a load of CR3, from another root too. */
+	/*
+	 * Global, and then not: only what was global survives a load of CR3, from another root
+	 * too.
+	 */
 	m->leaf[0] = 0x7000 | PTE_P | PTE_W | PTE_G;
 	oracle_stored(h, entry, m->leaf[0]);
 	m->leaf[0] = 0x8000 | PTE_P | PTE_W;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A campaign: workers run one program after the other, each worker a process that says in shared memory which seed it
- * has come to. One that ends has found something; the program is made again from its seed, shrunk and kept, and the
- * worker goes on with the next.
+ * A campaign: workers run one program after the other, each worker a process that says in shared
+ * memory which seed it has come to. One that ends has found something; the program is made again
+ * from its seed, shrunk and kept, and the worker goes on with the next.
  */
 #include <errno.h>
 #include <stdio.h>

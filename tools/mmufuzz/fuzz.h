@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of mmufuzz share: options.c, main.c (replaying, converting), campaign.c (workers and findings), trial.c (one
- * program in a process of its own).
+ * What the parts of mmufuzz share: options.c, main.c (replaying, converting), campaign.c (workers
+ * and findings), trial.c (one program in a process of its own).
  */
 #ifndef TOOLS_MMUFUZZ_FUZZ_H
 #define TOOLS_MMUFUZZ_FUZZ_H
@@ -45,7 +45,10 @@ struct trial {
 
 /* Runs @p in a process of its own. */
 void trial_run(const struct program *p, bool verbose, struct trial *t);
-/* The exit status by which a worker's process says that it was wrong, or that the engine isn't there. */
+/*
+ * The exit status by which a worker's process says that it was wrong, or that the engine isn't
+ * there.
+ */
 #define EXIT_WRONG   33
 #define EXIT_SKIPPED 4
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mmufuzz: random programs on guests' page tables, judged by lib/model. Runs campaigns, replays and shrinks
- * their findings, and turns them into test cases.
+ * mmufuzz: random programs on guests' page tables, judged by lib/model. Runs campaigns, replays
+ * and shrinks their findings, and turns them into test cases.
  */
 #include <stdio.h>
 #include <stdlib.h>

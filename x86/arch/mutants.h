@@ -72,8 +72,6 @@
 	  "a 4 MiB page's frame is found with 2 MiB of the offset", "")                            \
 	X(rom_tables_get_bits, "walk", "npt=0", "mmu/readonly.tables.la48",                        \
 	  "A and D are stored into tables in read-only slots", "")                                 \
-	X(walk_ignores_lost_exchange, "race", "npt=0", "",                                         \
-	  "an entry that changed while A was being set is used as it was", "")                     \
 	X(invlpg_keeps_unsync, "sync", "npt=0", "mmu/invlpg.page.la48",                            \
 	  "INVLPG leaves the entry of an out-of-sync table as it is", "08e850c6536d")              \
 	X(invlpg_skips_prev_roots, "sync", "npt=0", "mmu/global.other_pcid.la48",                  \
@@ -116,7 +114,7 @@
 	  "synchronising an MMIO entry renews its generation where there is memory by now", "")    \
 	X(prefetch_unsyncs, "prefetch", "npt=0", "shadow/prefetch.stays_in_sync.la48",             \
 	  "mapping ahead makes tables go out of sync", "f1c4a88c41ea")                             \
-	X(gpte_not_read_again, "race", "npt=0", "",                                                \
+	X(gpte_not_read_again, "race", "npt=0", "mmu/races.edit.la48",                             \
 	  "a guest entry is not read again once its table is protected",                           \
 	  "2008: race when instantiating a shadow pte")                                            \
 	X(path_cleared_whole, "sync", "npt=0", "mmu/live_edit.many_tables.la57",                   \
@@ -149,7 +147,7 @@
 	X(fast_write_to_table, "protect", "npt=1,tdp_mmu=0", "shadow/nested_npt.edits.la48",       \
 	  "protecting a table lets a write fault without the lock undo it",                        \
 	  "2022: write protection of tables keeps the MMU-writable bit")                           \
-	X(protected_already_no_flush, "race", "npt=0", "",                                         \
+	X(protected_already_no_flush, "race", "npt=0", "mmu/races.table.32",                       \
 	  "protecting what somebody protected before, and has not flushed yet, needs no flush",    \
 	  "6dbf79e7164e")                                                                          \
 	X(track_one_space, "protect", "npt=0", "mmu/smm.tables_mapped.la48",                       \
@@ -191,7 +189,7 @@
 	X(obsolete_root_stays_loaded, "zap", "npt=1", "mmu/memslot.replace.la48",                  \
 	  "vCPUs are not told to leave a root that has become invalid",                            \
 	  "2021: faults into invalid roots")                                                       \
-	X(fault_into_obsolete_root, "race", "npt=1", "",                                           \
+	X(fault_into_obsolete_root, "race", "npt=1", "mmu/races.replace.none",                     \
 	  "a fault fills a root that became invalid since the fault began", "a955cad84cda")        \
 	X(commit_without_flush, "flush", "npt=0", "mmu/stale.recycled.la48",                       \
 	  "zapped pages are given back while TLBs still lead to them", "")                         \
@@ -199,7 +197,7 @@
 	  "new pages join the list at the end where obsolete ones are looked for", "f95eec9bed76") \
 	X(page_limit_ignored, "zap", "npt=0", "shadow/roots.recycled.la48",                        \
 	  "the limit on shadow pages is not kept", "bc8a3d8925a8")                                 \
-	X(obsolete_page_found, "race", "npt=0", "",                                                \
+	X(obsolete_page_found, "race", "npt=0", "mmu/races.generation.la48",                       \
 	  "looking a table up finds pages of the generation that is being zapped", "")             \
 	X(root_request_missing, "race", "npt=0", "shadow/reuse.root_becomes_data.la48",            \
 	  "vCPUs are not told that a root of theirs was recycled", "")                             \
@@ -223,7 +221,7 @@
 	  "fetching the log protects the first dirty page of each 64 only", "")                    \
 	X(log_clear_protects_none, "dirty", "npt=1", "mmu/dirty_log.clear.4k",                     \
 	  "clearing bits of the log does not protect the pages again", "")                         \
-	X(log_read_after_protecting, "race", "npt=1", "",                                          \
+	X(log_read_after_protecting, "race", "npt=1", "mmu/races.log.none",                        \
 	  "fetching the log protects pages before it takes the bits away", "edde99ce0529")         \
 	X(dirty_bit_off_by_one, "dirty", "npt=1", "mmu/dirty_log.exact.la48.small",                \
 	  "the log names the page after the one that was written", "")                             \
@@ -287,17 +285,17 @@
 	X(mmio_generation_never_wraps, "mmio", "npt=1", "mmu/mmio.generation_wraps.la48",          \
 	  "when the generation's bits start over, old MMIO entries count again",                   \
 	  "2020: MMIO generation encoding")                                                        \
-	X(retry_ignores_sequence, "race", "npt=1", "",                                             \
+	X(retry_ignores_sequence, "race", "npt=1", "mmu/races.discard.none",                       \
 	  "a fault maps a page that was taken away since it was looked up", "4a42d848db95")        \
-	X(retry_ignores_progress, "race", "npt=1", "mmu/host_changes.running.4k",                  \
+	X(retry_ignores_progress, "race", "npt=1", "mmu/races.discard.none",                       \
 	  "a fault maps a page that is just being taken away", "4a42d848db95")                     \
-	X(retry_range_one_short, "race", "npt=1", "mmu/host_changes.running_protected",            \
+	X(retry_range_one_short, "race", "npt=1", "mmu/races.discard.none",                        \
 	  "of the pages that are being taken away the last may be mapped", "")                     \
-	X(retry_not_under_lock, "race", "npt=1", "",                                               \
+	X(retry_not_under_lock, "race", "npt=1", "mmu/races.discard.none",                         \
 	  "whether a page is being taken away is asked before mmu_lock only", "4a42d848db95")      \
-	X(sequence_read_late, "race", "npt=1", "",                                                 \
+	X(sequence_read_late, "race", "npt=1", "mmu/races.discard.none",                           \
 	  "a fault reads the sequence after it has looked the page up", "")                        \
-	X(invalid_slot_mapped, "race", "npt=1", "",                                                \
+	X(invalid_slot_mapped, "race", "npt=0", "mmu/races.replace.none",                          \
 	  "a fault maps pages of a slot that is being deleted", "")                                \
 	X(unmap_does_nothing, "notifier", "npt=1", "mmu/host_changes.dropped.anon",                \
 	  "pages that the host takes away stay mapped", "")                                        \
@@ -332,24 +330,18 @@
 	  "a write to a read-only slot is emulated in memory instead of being user space's", "")   \
 	X(prefetch_maps_readonly, "prefetch", "npt=1,tdp_mmu=0", "mmu/readonly.write_exits.la48",  \
 	  "mapping ahead takes pages of read-only slots", "")                                      \
-	X(prefetch_during_unmap, "race", "npt=0", "",                                              \
+	X(prefetch_during_unmap, "race", "npt=0", "mmu/races.discard.none",                        \
 	  "mapping ahead goes on while pages are being taken away", "4a42d848db95")                \
-	X(lost_exchange_ignored, "race", "npt=1", "",                                              \
+	X(lost_exchange_ignored, "race", "npt=1,interleave=1", "tdp/parallel.same_pages.small",    \
 	  "an entry that another vCPU changed first counts as installed", "")                      \
-	X(zap_without_freezing, "race", "npt=1", "",                                               \
-	  "an entry that is zapped beside faults may be filled before the flush", "")              \
-	X(yield_forgets_flush, "race", "npt=1", "",                                                \
+	X(yield_forgets_flush, "race", "npt=1", "mmu/races.discard.none",                          \
 	  "what is owed when a walk lets go of mmu_lock is not flushed", "a835429cda91")           \
-	X(yield_then_advance, "race", "npt=1", "",                                                 \
+	X(yield_then_advance, "race", "npt=1", "mmu/races.discard.none",                           \
 	  "a walk that let go of mmu_lock skips the entry where it did", "CVE-2021-47094")         \
 	X(root_not_counted, "roots", "npt=1", "mmu/smm.two_spaces.la48",                           \
 	  "a vCPU that finds a root does not count as its user", "7533377215b6")                   \
-	X(bits_cleared_by_store, "race", "npt=1", "", "D is taken away by a plain store",          \
-	  "ba3a6120a4e7")                                                                          \
 	X(flush_only_running, "race", "npt=1", "mmu/dirty_log.exact.la48.small",                   \
 	  "a flush is requested only of vCPUs that are in the guest", "")                          \
-	X(flush_does_not_wait, "race", "npt=1", "",                                                \
-	  "a flush does not wait for vCPUs to leave the guest", "")                                \
 	X(flush_skips_last_vcpu, "flush", "npt=1", "mmu/dirty_log.running.get",                    \
 	  "a request does not reach the last vCPU", "")                                            \
 	X(flush_ranges_not_joined, "flush", "npt=1", "mmu/dirty_log.two_slots",                    \

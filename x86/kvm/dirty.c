@@ -116,6 +116,8 @@ static void fetch(struct kvm *kvm, struct kvm_memory_slot *slot, u64 *buf, u64 w
 		mask = __atomic_exchange_n(&slot->dirty_bitmap[i], 0, __ATOMIC_SEQ_CST);
 		buf[i] = mask;
 		flush = true;
+		if (MUTANT(log_read_after_protecting))
+			continue;
 		kvm_mmu_log_dirty_masked(kvm, slot, i * 64,
 					 MUTANT(log_get_protects_one) ? mask & -mask : mask);
 	}

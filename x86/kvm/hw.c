@@ -178,7 +178,7 @@ static bool request_and_wait(struct kvm *kvm, u64 req)
 	for (i = 0; i < n - (MUTANT(flush_skips_last_vcpu) && n > 1); i++)
 		if (request(to_vcpu(kvm->vcpus[i]), req))
 			kicked |= BIT(i);
-	for (i = 0; i < n && !MUTANT(flush_does_not_wait); i++)
+	for (i = 0; i < n; i++)
 		if (kicked & BIT(i))
 			wait_outside(to_vcpu(kvm->vcpus[i]), req);
 	return kicked != 0;

@@ -215,10 +215,6 @@ bool tdp_clear_spte_bits(struct kvm *kvm, struct tdp_iter *iter, u64 bits)
 {
 	u64 old_spte = iter->old_spte;
 
-	if (MUTANT(bits_cleared_by_store)) {
-		hw_yield_point(kvm, "clear bits");
-		__atomic_store_n(iter->sptep, old_spte, __ATOMIC_RELAXED);
-	}
 	/* A and D that the hardware sets meanwhile stay as they are. */
 	while (!__atomic_compare_exchange_n(iter->sptep, &old_spte, old_spte & ~bits, false,
 					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
@@ -235,8 +231,6 @@ bool tdp_zap_spte_atomic(struct kvm *kvm, struct tdp_iter *iter)
 {
 	if (!tdp_set_spte_atomic(kvm, iter, REMOVED_SPTE))
 		return false;
-	if (MUTANT(zap_without_freezing))
-		__atomic_store_n(iter->sptep, 0, __ATOMIC_RELEASE);
 	hw_yield_point(kvm, "tdp zap");
 	hw_flush_remote_range(kvm, iter->gfn, KVM_PAGES_PER(iter->level));
 	/* Nobody else touches a frozen entry. */

@@ -268,7 +268,7 @@ static enum step store_bits(struct walk *w, int level, u64 add)
 	if (add & dirty_bit(w->mmu))
 		trace_mmu(kvm, kvm_mmu_set_dirty_bit, out->pte_gpa[level]);
 	r = hw_cmpxchg(kvm, out->pte_hva[level], &entry, entry | add, table_mode(w->mmu)->pte_size);
-	if (r != 0 && !MUTANT(walk_ignores_lost_exchange))
+	if (r != 0)
 		return r < 0 ? fault(w, 0) : STEP_AGAIN;
 	slot = kvm_vcpu_gfn_to_memslot(w->vcpu, gfn);
 	if (slot != NULL && !MUTANT(table_update_not_logged))

@@ -32,6 +32,9 @@ quietly tools/sanitize.sh ubsan --config ept=1,ad_bits=0 --config npt=0
 quietly tools/sanitize.sh tsan --config npt=1 --config npt=0 'tdp/*' 'shadow/*' 'mmu/[!p]*'
 
 quietly ./run_tests.sh --engine intree --config all --format ktap
+# the auditor after every exit, not only when it is due
+quietly ./run_tests.sh --engine intree --config npt=1,check=2 --config npt=0,check=2 --format ktap \
+	'tdp/[!p]*' 'shadow/*' 'mmu/[!p]*'
 
 # A terminal gets the pretty form, which ends in the plain line; KTAP has it behind "# ".
 [ -t 1 ] && exec ./run_tests.sh --unit

@@ -275,7 +275,7 @@
 	  "tables that a fetch split are not remembered, and never zapped", "")                    \
 	X(nx_recovery_without_flush, "nx", "npt=1", "tdp/nx_huge.recovered",                       \
 	  "what the recovery of huge pages zaps stays in TLBs", "048f49809c52")                    \
-	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.generation_wraps.none",              \
+	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.generation_wraps.la48",              \
 	  "an address that was MMIO stays MMIO when a slot appears there", "56f17dd3fbc4")         \
 	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.fetch",                                     \
 	  "what a vCPU remembers of its last MMIO access outlives a change of slots",              \

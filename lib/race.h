@@ -20,8 +20,51 @@
 #ifndef LIB_RACE_H
 #define LIB_RACE_H
 
+#include "agent.h"
 #include "test.h"
 
+/* So many unless there is a reason; MMUSCOPE_SEEDS in the environment has another number. */
+#define RACE_SEEDS 24
+
 void race(struct test *t, unsigned int seeds, void (*body)(struct test *t, unsigned int seed));
+
+/*
+ * What vCPUs and the host meet by: words in a frame of slot 0 that only grow, at the same address
+ * for guests in every address space and without paging.
+ */
+static inline gpa_t race_words(struct vm *vm)
+{
+	return vm_alloc_table(vm);
+}
+
+static inline void op_signal(struct vcpu *v, gpa_t word, u32 value)
+{
+	op_add(v, .kind = AGENT_WRITE, .addr = word, .value = value, .size = 4);
+}
+
+static inline void op_wait(struct vcpu *v, gpa_t word, u32 value)
+{
+	op_add(v, .kind = AGENT_WAIT_GE, .addr = word, .value = value, .size = 4);
+}
+
+/* The host's: says that the word has come to @value; waits until it has. */
+void race_signal(struct vm *vm, gpa_t word, u32 value);
+void race_wait(struct vm *vm, gpa_t word, u32 value);
+
+/* Appends to each vCPU's batch that it has come to where the race begins; race_start() waits for all. */
+void race_ready(struct vm *vm);
+/*
+ * Starts all vCPUs with the batches they have. Returns when they have come to race_ready(), and some
+ * turns later, by @seed.
+ */
+void race_start(struct vm *vm, unsigned int seed);
+/* Waits for their ends. */
+void race_join(struct vm *vm);
+
+/*
+ * Has each vCPU run a first batch that reads @gva, so that what the agent itself needs is mapped
+ * before the race begins; 0: no address. Leaves the batches empty.
+ */
+void race_warm(struct vm *vm, gva_t gva);
 
 #endif

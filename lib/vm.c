@@ -320,6 +320,7 @@ void vm_destroy(struct vm *vm)
 		engine()->close(vm->stats_fd);
 	engine()->close(vm->fd);
 	for (i = 0; i < VM_MAX_SLOTS; i++)
-		memory_free(&vm->slots[i].mem);
+		if (vm->slots[i].vm)
+			memory_free(&vm->slots[i].mem);
 	free(vm);
 }

@@ -38,6 +38,7 @@ static struct {
 	unsigned int stay, sleep, slice; /* how this seed behaves: see policy() */
 	struct sched_thread thread[MAX_THREADS];
 	int nr;
+	bool print; /* MMUSCOPE_TURNS in the environment: each turn, on stderr */
 } s;
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
@@ -54,6 +55,12 @@ static void note(u64 what)
 {
 	s.hash = (s.hash ^ what) * 0x100000001b3;
 	s.hash ^= s.hash >> 32;
+}
+
+static void note_text(const char *text)
+{
+	for (; *text; text++)
+		note(*text);
 }
 
 /*
@@ -75,6 +82,7 @@ void sched_seed(unsigned int seed)
 	s.random = seed;
 	s.hash = 0xcbf29ce484222325;
 	s.points = 0;
+	s.print = getenv("MMUSCOPE_TURNS");
 	policy();
 	pthread_mutex_unlock(&opening);
 }
@@ -133,9 +141,13 @@ static struct sched_thread *choose(const struct sched_thread *but)
 	return n ? can[draw() % n] : first;
 }
 
-static void pass(struct sched_thread *self, struct sched_thread *next)
+/* @where thread @self is, and who goes on. */
+static void pass(struct sched_thread *self, const char *where, struct sched_thread *next)
 {
 	note(number(next) + 1);
+	if (s.print)
+		fprintf(stderr, "%lu: thread %d at %s, %d goes on\n", (unsigned long)s.points,
+			number(self), where, number(next));
 	if (next == self)
 		return;
 	hand_to(next);
@@ -144,18 +156,18 @@ static void pass(struct sched_thread *self, struct sched_thread *next)
 
 void sched_point(const char *where)
 {
-	struct sched_thread *self = sched_self, *next;
+	struct sched_thread *self = sched_self, *next = NULL;
 
-	for (; *where; where++)
-		note(*where);
+	note_text(where);
 	s.points++;
 	s.idle = 0;
 	if (!(draw() & ((1u << s.sleep) - 1)))
 		self->asleep_to = s.points + (draw() & ((1u << draw() % 9) - 1));
 	else if (draw() & ((1u << s.stay) - 1))
-		return;
-	next = choose(NULL);
-	pass(self, next ? next : self);
+		next = self;
+	if (!next)
+		next = choose(NULL);
+	pass(self, where, next ? next : self);
 }
 
 /* Only a thread that takes no part can help; or those that do wait for each other. */
@@ -177,7 +189,7 @@ void sched_wait(void)
 	self->seen = s.points;
 	next = choose(self);
 	if (next)
-		pass(self, next);
+		pass(self, "a wait", next);
 	else
 		nobody_can_go();
 	self->waiting = false;

@@ -104,7 +104,6 @@ TEST(access_tracking, .what = "a tracked entry gives nothing, and gets back all 
 			EXPECT(is_access_track_spte(kvm, tracked));
 			EXPECT(!is_accessed_spte(kvm, tracked));
 			EXPECT(!is_mmio_spte(kvm, tracked));
-			EXPECT(spte_has_volatile_bits(kvm, tracked));
 			EXPECT(!(tracked & spte_format(kvm)->acc_track));
 			EXPECT_EQ(mark_spte_for_access_track(kvm, tracked), tracked);
 			EXPECT_EQ(restore_acc_track_spte(kvm, tracked), spte & ~PTE_W);
@@ -122,15 +121,11 @@ TEST(ad_bits, .what = "with A and D, prefetched entries lack A, and are young on
 		struct kvm *kvm = kvm_of(vendors[i], NULL);
 		u64 spte = leaf(kvm, PG_LEVEL_4K, ACC_ALL, true, true);
 
-		EXPECT(!is_accessed_spte(kvm, spte) && spte_has_volatile_bits(kvm, spte));
+		EXPECT(!is_accessed_spte(kvm, spte));
 		spte |= spte_format(kvm)->accessed;
-		EXPECT(is_accessed_spte(kvm, spte) && !spte_has_volatile_bits(kvm, spte));
-		EXPECT(spte_has_volatile_bits(kvm, spte & ~PTE_W));
-		EXPECT(spte_has_volatile_bits(kvm, spte & ~spte_format(kvm)->dirty));
+		EXPECT(is_accessed_spte(kvm, spte));
 		EXPECT_EQ(mark_spte_for_access_track(kvm, spte),
 			  spte & ~spte_format(kvm)->accessed);
-		EXPECT(!spte_has_volatile_bits(kvm, 0) &&
-		       !spte_has_volatile_bits(kvm, REMOVED_SPTE));
 		kvm_done(kvm);
 	}
 }

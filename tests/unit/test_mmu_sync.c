@@ -132,7 +132,8 @@ TEST(depth_first, .what = "unsync pages are found depth first, each by the way t
 	expect_children(root, 2, "root");
 	EXPECT(is_unsync_root(hw_hpa(root->spt)));
 
-	pos = mmu_trace_pos(kvm);
+	while (mmu_trace_read(kvm, &pos, events, ARRAY_LEN(events)))
+		;
 	EXPECT_EQ(zap_below(root), 4);
 	n = mmu_trace_read(kvm, &pos, events, ARRAY_LEN(events));
 	for (i = 0; i < n; i++) {

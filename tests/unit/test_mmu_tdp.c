@@ -163,9 +163,8 @@ TEST(split_protect_age, .what = "a huge page is split to all its frames; W and A
 	fmt = spte_format(kvm);
 	EXPECT_EQ(fault(0, 512, PFERR_W, PG_LEVEL_2M), RET_PF_FIXED);
 	hw_read_lock(kvm);
-	EXPECT(kvm_tdp_mmu_age_gfn_range(kvm, &range, true));
-	EXPECT(kvm_tdp_mmu_age_gfn_range(kvm, &range, false));
-	EXPECT(!kvm_tdp_mmu_age_gfn_range(kvm, &range, false), "aged already");
+	EXPECT(kvm_tdp_mmu_age_gfn_range(kvm, &range));
+	EXPECT(!kvm_tdp_mmu_age_gfn_range(kvm, &range), "aged already");
 	kvm_tdp_mmu_try_split_huge_pages(kvm, &slot, 0, NR_FRAMES, PG_LEVEL_4K, true);
 	hw_read_unlock(kvm);
 	EXPECT_EQ(kvm->stat.pages_2m, 0);

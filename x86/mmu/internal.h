@@ -191,7 +191,8 @@ void account_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp, bool nx_huge
 void unaccount_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp);
 static inline bool is_nx_huge_page_enabled(const struct kvm *kvm)
 {
-	return mmu_param_now(&kvm->params, nx_huge_pages) == NX_HUGE_FORCE && !kvm->disable_nx_huge_pages;
+	return mmu_param_now(&kvm->params, nx_huge_pages) == NX_HUGE_FORCE &&
+	       !kvm->disable_nx_huge_pages;
 }
 
 /* --- roles (role.c), guest walks (walk.c) ------------------------------------------------ */
@@ -315,8 +316,7 @@ void rmap_write_protect_masked(struct kvm *kvm, const struct kvm_memory_slot *sl
 void rmap_clear_dirty_masked(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t offset,
 			     u64 mask);
 bool rmap_unmap_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end);
-bool rmap_age_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end,
-		    bool test_only);
+bool rmap_age_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end);
 void rmap_slot_split_huge(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start,
 			  gfn_t end, int target_level);
 bool rmap_slot_recover_huge(struct kvm *kvm, const struct kvm_memory_slot *slot);
@@ -340,9 +340,8 @@ void kvm_tdp_mmu_zap_all(struct kvm *kvm);			   /* write */
 void kvm_tdp_mmu_invalidate_all_roots(struct kvm *kvm);		   /* write */
 void kvm_tdp_mmu_zap_invalidated_roots(struct kvm *kvm); /* takes it for read; in bounded steps */
 bool kvm_tdp_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range,
-				 bool flush); /* write */
-bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range,
-			       bool test_only); /* any */
+				 bool flush);				      /* write */
+bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range); /* any */
 bool kvm_tdp_mmu_wrprot_slot(struct kvm *kvm, const struct kvm_memory_slot *slot,
 			     int min_level);						/* read */
 bool kvm_tdp_mmu_clear_dirty_slot(struct kvm *kvm, const struct kvm_memory_slot *slot); /* read */

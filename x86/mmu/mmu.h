@@ -66,7 +66,7 @@ struct kvm_memory_slot {
 	u64 *dirty_bitmap; /* the hypervisor's; NULL unless logging by bitmap */
 	/* Set by the hypervisor until kvm_mmu_slot_apply_flags() has been told that it logs; atomically. */
 	bool log_starting;
-	struct {	   /* the MMU's; indices count from base_gfn's own huge page */
+	struct { /* the MMU's; indices count from base_gfn's own huge page */
 		struct kvm_rmap_head *rmap[KVM_NR_PAGE_SIZES]; /* NULL: not allocated (yet) */
 		struct kvm_lpage_info *lpage_info[KVM_NR_PAGE_SIZES]; /* [0] unused */
 		u16 *gfn_write_track; /* how many track writes to a frame; NULL: nobody */
@@ -459,7 +459,6 @@ void kvm_mmu_invalidate_end(struct kvm *kvm);
 bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range);
 /* Whether any page of the range was accessed since it was last aged; age: forgets it. mmu_lock for write. */
 bool kvm_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range);
-bool kvm_mmu_test_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range);
 
 /* --- housekeeping ----------------------------------------------------------------------------- */
 

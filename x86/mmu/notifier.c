@@ -64,25 +64,14 @@ bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
 	return flush;
 }
 
-static bool age_range(struct kvm *kvm, struct kvm_gfn_range *range, bool test_only)
+bool kvm_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
 {
 	bool young = false;
 
 	hw_assert_write_locked(kvm);
 	if (kvm_memslots_have_rmaps(kvm))
-		young = rmap_age_range(kvm, range->slot, range->start, range->end, test_only);
-	/* Ageing must reach both; a test may stop at the first that says yes. */
-	if (is_tdp_mmu_enabled(kvm) && !(young && test_only) && !MUTANT(age_tells_old))
-		young |= kvm_tdp_mmu_age_gfn_range(kvm, range, test_only);
+		young = rmap_age_range(kvm, range->slot, range->start, range->end);
+	if (is_tdp_mmu_enabled(kvm) && !MUTANT(age_tells_old))
+		young |= kvm_tdp_mmu_age_gfn_range(kvm, range);
 	return young;
-}
-
-bool kvm_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
-{
-	return age_range(kvm, range, false);
-}
-
-bool kvm_mmu_test_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
-{
-	return age_range(kvm, range, true);
 }

@@ -262,12 +262,6 @@ static bool parent_add(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *
 	return pte_list_add(cache, parent_pte, &sp->parent_ptes);
 }
 
-void mmu_page_add_parent_pte(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *sp,
-			     u64 *parent_pte)
-{
-	MMU_BUG_ON(!parent_add(cache, sp, parent_pte));
-}
-
 void mmu_page_remove_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte)
 {
 	(void)kvm;

@@ -147,12 +147,9 @@ void link_shadow_page(struct kvm_vcpu *vcpu, u64 *sptep, struct kvm_mmu_page *sp
 bool link_shadow_page_from(struct kvm *kvm, struct kvm_mmu_memory_cache *cache, u64 *sptep,
 			   struct kvm_mmu_page *sp, bool flush);
 /*
- * *@parent_pte points to @sp: from now on @sp knows. Also for entries of pae_root and others that
- * are no shadow page.
+ * *@parent_pte does not point to @sp any more: @sp is told; and with *@parent_pte cleared. Also
+ * for entries of pae_root and others that are no shadow page.
  */
-void mmu_page_add_parent_pte(struct kvm_mmu_memory_cache *cache, struct kvm_mmu_page *sp,
-			     u64 *parent_pte);
-/* The reverse; and with *@parent_pte cleared. */
 void mmu_page_remove_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 void drop_parent_pte(struct kvm *kvm, struct kvm_mmu_page *sp, u64 *parent_pte);
 

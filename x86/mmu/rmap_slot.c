@@ -287,24 +287,10 @@ static bool slot_rmap_age(struct kvm *kvm, const struct kvm_memory_slot *slot,
 	return young;
 }
 
-static bool slot_rmap_test_age(struct kvm *kvm, const struct kvm_memory_slot *slot,
-			       struct kvm_rmap_head *head, int level)
-{
-	struct rmap_iterator iter;
-	u64 *sptep;
-
-	(void)slot;
-	(void)level;
-	for_each_rmap_spte(head, &iter,
-			   sptep) if (is_accessed_spte(kvm, mmu_spte_get(sptep))) return true;
-	return false;
-}
-
-bool rmap_age_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end,
-		    bool test_only)
+bool rmap_age_range(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t start, gfn_t end)
 {
 	return for_each_rmap_range(kvm, slot, start, end, PG_LEVEL_4K, KVM_MAX_HUGEPAGE_LEVEL,
-				   false, test_only ? slot_rmap_test_age : slot_rmap_age);
+				   false, slot_rmap_age);
 }
 
 /* --- huge pages -------------------------------------------------------------------------- */

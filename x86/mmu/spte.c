@@ -113,21 +113,6 @@ bool is_dirty_spte(const struct kvm *kvm, u64 spte)
 	return is_writable_pte(spte);
 }
 
-bool spte_has_volatile_bits(const struct kvm *kvm, u64 spte)
-{
-	const struct spte_format *f = spte_format(kvm);
-
-	if (!is_shadow_present_pte(spte))
-		return false;
-	/* A fast page fault may give W, or all that access tracking took, back. */
-	if (is_mmu_writable_spte(spte) && !is_writable_pte(spte))
-		return true;
-	if (!spte_ad_enabled(spte))
-		return is_access_track_spte(kvm, spte);
-	/* The hardware sets what is clear; it clears nothing. */
-	return !(spte & f->accessed) || (is_writable_pte(spte) && !(spte & f->dirty));
-}
-
 /* --- access tracking -------------------------------------------------------------- */
 
 u64 mark_spte_for_access_track(const struct kvm *kvm, u64 spte)

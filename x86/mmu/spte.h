@@ -128,8 +128,6 @@ bool is_dirty_spte(const struct kvm *kvm, u64 spte);
 bool is_access_track_spte(const struct kvm *kvm, u64 spte);
 u64 mark_spte_for_access_track(const struct kvm *kvm, u64 spte);
 u64 restore_acc_track_spte(const struct kvm *kvm, u64 spte);
-/* Bits of the entry may change without mmu_lock (hardware's A and D, fast page faults): updates must be atomic. */
-bool spte_has_volatile_bits(const struct kvm *kvm, u64 spte);
 
 /*
  * A leaf for frame @pfn (hpa) at @level in @sp. @pte_access: ACC_* that the guest's entries allow; @host_writable; @prefetch

@@ -216,7 +216,7 @@ static bool age_leaf(struct kvm *kvm, struct tdp_iter *iter)
 	return true;
 }
 
-bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, bool test_only)
+bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
 {
 	struct kvm_mmu_page *root;
 	struct tdp_iter iter;
@@ -228,20 +228,10 @@ bool kvm_tdp_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, boo
 		hw_rcu_read_lock();
 		tdp_for_each_pte(iter, root, range->start, range->end)
 		{
-			if (!is_leaf(&iter))
-				continue;
-			if (test_only)
-				young |= is_accessed_spte(kvm, iter.old_spte);
-			else
+			if (is_leaf(&iter))
 				young |= age_leaf(kvm, &iter);
-			if (test_only && young)
-				break;
 		}
 		hw_rcu_read_unlock();
-		if (test_only && young) {
-			kvm_tdp_mmu_put_root(kvm, root);
-			break;
-		}
 	}
 	return young;
 }

@@ -154,19 +154,6 @@ size_t mmu_trace_read(struct kvm *kvm, u64 *pos, struct mmu_trace_event *events,
 	return n;
 }
 
-u64 mmu_trace_pos(struct kvm *kvm)
-{
-	struct mmu_trace *t;
-	u64 last = 0;
-
-	hw_rcu_read_lock();
-	t = __atomic_load_n(&kvm->trace, __ATOMIC_ACQUIRE);
-	if (t != NULL)
-		last = __atomic_load_n(&t->last, __ATOMIC_ACQUIRE);
-	hw_rcu_read_unlock();
-	return last;
-}
-
 /* --- names and text ----------------------------------------------------------------------- */
 
 static const struct {
@@ -199,16 +186,6 @@ static const char *next_word(const char *s)
 const char *mmu_event_name(enum mmu_event_id id)
 {
 	return id < MMU_EV_COUNT ? events[id].name : "unknown";
-}
-
-int mmu_event_by_name(const char *name)
-{
-	int id;
-
-	for (id = 0; id < MMU_EV_COUNT; id++)
-		if (word_is(events[id].name, name))
-			return id;
-	return -1;
 }
 
 int mmu_event_arg(enum mmu_event_id id, const char *name)

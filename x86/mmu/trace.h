@@ -106,12 +106,8 @@ void mmu_trace_stop(struct kvm *kvm);
  * written ends the copy before it.
  */
 size_t mmu_trace_read(struct kvm *kvm, u64 *pos, struct mmu_trace_event *events, size_t max);
-/* The seq of the latest event: where a reader begins that wants only what comes. */
-u64 mmu_trace_pos(struct kvm *kvm);
 
 const char *mmu_event_name(enum mmu_event_id id);
-/* The event of that name, or -1. */
-int mmu_event_by_name(const char *name);
 /* Index in args of event @id's argument @name, or -1. */
 int mmu_event_arg(enum mmu_event_id id, const char *name);
 /*

@@ -9,6 +9,7 @@
  * A row is one call. Where AMD's and Intel's modules differ, a row allows both.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -36,6 +37,16 @@ static void expect_errno(int want, int other, int fd, unsigned long request, voi
 		       got < 0 ? strerror(-got) : "success", want ? strerror(want) : "success");
 }
 
+/* A structure of @size bytes that ends in a table, zeroed. Never freed: the case's process ends. */
+static void *with_entries(size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (!p)
+		test_error("no memory");
+	return p;
+}
+
 /* A VM with one vCPU and no guest in it; what follows may spoil it. */
 static struct vm *plain_vm(void)
 {
@@ -50,14 +61,8 @@ static struct vm *empty_vm(void)
 TEST(system, .what = "calls on /dev/kvm itself")
 {
 	int kvm = kvm_open_or_skip();
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[2];
-	} cpuid = {.head.nent = 0};
-	struct {
-		struct kvm_msr_list head;
-		u32 index[1];
-	} list = {.head.nmsrs = 0};
+	struct kvm_cpuid2 *cpuid = with_entries(sizeof(*cpuid) + 2 * sizeof(cpuid->entries[0]));
+	struct kvm_msr_list *list = with_entries(sizeof(*list) + sizeof(list->indices[0]));
 
 	ROW(EINVAL, kvm, KVM_GET_API_VERSION, 1);
 	ROW(EINVAL, kvm, KVM_GET_VCPU_MMAP_SIZE, 1);
@@ -65,12 +70,12 @@ TEST(system, .what = "calls on /dev/kvm itself")
 	ROW(0, kvm, KVM_CHECK_EXTENSION, 100000);
 	EXPECT_EQ(__kvm_ioctl(kvm, KVM_CHECK_EXTENSION, (void *)100000), 0);
 	EXPECT_EQ(__kvm_ioctl(kvm, KVM_GET_API_VERSION, NULL), KVM_API_VERSION);
-	ROW(E2BIG, kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
-	cpuid.head.nent = 1;
-	ROW(E2BIG, kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
+	ROW(E2BIG, kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
+	cpuid->nent = 1;
+	ROW(E2BIG, kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
 	ROW(EFAULT, kvm, KVM_GET_SUPPORTED_CPUID, BAD_POINTER);
-	ROW(E2BIG, kvm, KVM_GET_MSR_INDEX_LIST, &list);
-	EXPECT_GT(list.head.nmsrs, 0u, "how many there are is told");
+	ROW(E2BIG, kvm, KVM_GET_MSR_INDEX_LIST, list);
+	EXPECT_GT(list->nmsrs, 0u, "how many there are is told");
 	ROW(EFAULT, kvm, KVM_GET_MSR_INDEX_LIST, BAD_POINTER);
 	ROW(EINVAL, kvm, _IO(KVMIO, 0xfe), 0);
 	ROW(EINVAL, kvm, KVM_RUN, 0);
@@ -251,14 +256,8 @@ TEST(vcpu, .what = "calls on a vCPU")
 	struct kvm_mp_state mp = {.mp_state = 99};
 	struct kvm_interrupt irq = {.irq = 256};
 	struct kvm_debugregs dr = {.flags = 1};
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[1];
-	} cpuid = {.head.nent = 100000};
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {.head.nmsrs = 100000};
+	struct kvm_cpuid2 *cpuid = with_entries(sizeof(*cpuid) + sizeof(cpuid->entries[0]));
+	struct kvm_msrs *msrs = with_entries(sizeof(*msrs) + 2 * sizeof(msrs->entries[0]));
 	struct kvm_vcpu_events events;
 
 	ROW(EINVAL, fd, KVM_RUN, 1);
@@ -273,16 +272,18 @@ TEST(vcpu, .what = "calls on a vCPU")
 	ROW(EINVAL, fd, KVM_SET_DEBUGREGS, &dr);
 	dr = (struct kvm_debugregs){.dr7 = 1ull << 40};
 	ROW(EINVAL, fd, KVM_SET_DEBUGREGS, &dr);
-	ROW(E2BIG, fd, KVM_SET_CPUID2, &cpuid);
-	cpuid.head.nent = 1;
-	ROW(E2BIG, fd, KVM_GET_CPUID2, &cpuid);
-	ROW(E2BIG, fd, KVM_SET_MSRS, &msrs);
-	ROW(E2BIG, fd, KVM_GET_MSRS, &msrs);
-	msrs.head.nmsrs = 2;
-	msrs.entries[0].index = 0xc0000081; /* STAR */
-	msrs.entries[1].index = 0x12345678;
-	EXPECT_EQ(__kvm_ioctl(fd, KVM_GET_MSRS, &msrs), 1, "an unknown MSR ends the list");
-	EXPECT_EQ(__kvm_ioctl(fd, KVM_SET_MSRS, &msrs), 1);
+	cpuid->nent = 100000;
+	ROW(E2BIG, fd, KVM_SET_CPUID2, cpuid);
+	cpuid->nent = 1;
+	ROW(E2BIG, fd, KVM_GET_CPUID2, cpuid);
+	msrs->nmsrs = 100000;
+	ROW(E2BIG, fd, KVM_SET_MSRS, msrs);
+	ROW(E2BIG, fd, KVM_GET_MSRS, msrs);
+	msrs->nmsrs = 2;
+	msrs->entries[0].index = 0xc0000081; /* STAR */
+	msrs->entries[1].index = 0x12345678;
+	EXPECT_EQ(__kvm_ioctl(fd, KVM_GET_MSRS, msrs), 1, "an unknown MSR ends the list");
+	EXPECT_EQ(__kvm_ioctl(fd, KVM_SET_MSRS, msrs), 1);
 
 	vcpu_ioctl(vm->vcpu[0], KVM_GET_VCPU_EVENTS, &events);
 	ROW(0, fd, KVM_SET_VCPU_EVENTS, &events);

@@ -29,7 +29,7 @@
 	X(role_without_access, "role", "npt=0", "mmu/access.rights.la57",                          \
 	  "the rights granted above a table are not part of its shadow page's key",                \
 	  "d28c6cfbbc5e")                                                                          \
-	X(role_without_quadrant, "role", "npt=0", "shadow/quadrant.table_halves",                  \
+	X(role_without_quadrant, "role", "npt=0", "shadow/quadrant.table_halves.32",               \
 	  "both halves of a 4-byte table share a shadow page", "fce0657ff9f1")                     \
 	X(direct_page_without_access, "role", "npt=0", "mmu/roles.large_alias_rights.la48",        \
 	  "below a large page the direct pages are shared whatever its rights", "9e7b0e7fba45")    \
@@ -42,7 +42,7 @@
 	  "411c588dfb86")                                                                          \
 	X(user_kept_without_wp, "role", "npt=0", "mmu/roles.user_after_write_without_wp.la48",     \
 	  "a page made writable by CR0.WP=0 stays a user page", "")                                \
-	X(ac_on_implicit_access, "role", "npt=0", "mmu/smep_smap.implicit_access",                 \
+	X(ac_on_implicit_access, "role", "npt=0", "mmu/smep_smap.implicit_access.la48",            \
 	  "RFLAGS.AC lets the processor's own accesses pass SMAP", "4f4aa80e3b88")                 \
 	X(pkey_write_ignores_wp, "role", "npt=1", "mmu/pkeys.emulated.la48",                       \
 	  "a protection key stops the supervisor's writes with CR0.WP clear too", "")              \
@@ -76,7 +76,7 @@
 	  "INVLPG leaves the entry of an out-of-sync table as it is", "08e850c6536d")              \
 	X(invlpg_skips_prev_roots, "sync", "npt=0", "mmu/global.other_pcid.la48",                  \
 	  "INVLPG of a global page leaves the previous roots as they are", "")                     \
-	X(invpcid_skips_prev_roots, "sync", "npt=0", "mmu/invpcid.types",                          \
+	X(invpcid_skips_prev_roots, "sync", "npt=0", "mmu/invpcid.types.la48",                     \
 	  "INVPCID of an address in another PCID leaves its root as it is", "")                    \
 	X(cr3_load_skips_sync, "sync", "npt=0", "mmu/cr3.reload.la48",                             \
 	  "loading CR3 does not synchronise the current root", "b53e84eed08b")                     \
@@ -84,7 +84,7 @@
 	  "flushing a PCID leaves its previous root as it is", "07ffaf343e34")                     \
 	X(full_flush_skips_root, "sync", "npt=0", "mmu/global.pge_toggled.la48",                   \
 	  "a flush of everything does not synchronise the current root", "b53e84eed08b")           \
-	X(full_flush_skips_prev_roots, "sync", "npt=0", "mmu/invpcid.types",                       \
+	X(full_flush_skips_prev_roots, "sync", "npt=0", "mmu/invpcid.types.la48",                  \
 	  "a flush of everything leaves the previous roots as they are", "07ffaf343e34")           \
 	X(unsync_marks_one_parent, "sync", "npt=0", "mmu/cr3.shared_table.la57",                   \
 	  "of a table's parents only the first learns that it is out of sync", "")                 \
@@ -158,7 +158,7 @@
 	X(pde_write_drops_half, "write", "npt=0", "mmu/invlpg.large_page.32",                      \
 	  "a write to a 32-bit directory drops one of the two halves that it maps",                \
 	  "fce0657ff9f1")                                                                          \
-	X(quadrant_of_write_ignored, "write", "npt=0", "shadow/quadrant.directory_entries",        \
+	X(quadrant_of_write_ignored, "write", "npt=0", "shadow/quadrant.directory_entries.32",     \
 	  "a write to a 4-byte table drops the same entry of all its shadow pages",                \
 	  "fce0657ff9f1")                                                                          \
 	X(table_write_no_flush, "flush", "npt=0", "mmu/invlpg.large_page.la48",                    \
@@ -168,7 +168,8 @@
 	X(misaligned_write_one_entry, "write", "npt=0",                                            \
 	  "shadow/write_protect.partial_stores.la48",                                              \
 	  "a write across two entries drops the first only", "")                                   \
-	X(emulated_exchange_not_atomic, "race", "npt=0", "mmu/table_stores.exchanges.la48",        \
+	X(emulated_exchange_not_atomic, "race", "npt=0,interleave=1",                              \
+	  "mmu/table_stores.exchanges.la48",                                                       \
 	  "an emulated exchange in a table stores whatever is there by then", "0e0fee5c539b")      \
 	X(emulated_write_not_logged, "dirty", "npt=0", "mmu/dirty_log.upper_table.la48",           \
 	  "an emulated write to a table doesn't make its page dirty", "")                          \
@@ -275,7 +276,7 @@
 	  "tables that a fetch split are not remembered, and never zapped", "")                    \
 	X(nx_recovery_without_flush, "nx", "npt=1", "tdp/nx_huge.recovered",                       \
 	  "what the recovery of huge pages zaps stays in TLBs", "048f49809c52")                    \
-	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.generation_wraps.la48",              \
+	X(mmio_generation_ignored, "mmio", "npt=1", "mmu/mmio.fetch",                              \
 	  "an address that was MMIO stays MMIO when a slot appears there", "56f17dd3fbc4")         \
 	X(mmio_cache_stale, "mmio", "npt=1", "mmu/mmio.fetch",                                     \
 	  "what a vCPU remembers of its last MMIO access outlives a change of slots",              \

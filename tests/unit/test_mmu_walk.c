@@ -2,7 +2,7 @@
 /*
  * The MMU's reading of guest tables: rights by role against what the manuals say in other words,
  * walks of each format, and those of a guest hypervisor's tables, for which the engine's guests
- * have no instruction yet. Also events, and the auditor's rules.
+ * have no instruction yet. Also events.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "lib/test.h"
 
 #include "x86/kvm/internal.h"
-#include "x86/mmu/check_rules.h"
 #include "x86/mmu/internal.h"
 
 #define FRAMES 64
@@ -414,50 +413,4 @@ TEST(events, .what = "the ring keeps the latest events, in order, and they can b
 	EXPECT_EQ(mmu_event_arg(MMU_EV_kvm_mmu_get_page, "creat"), -1);
 	mmu_trace_stop(kvm);
 	rig_destroy(&r);
-}
-
-TEST(rules,
-     .what = "the auditor's rule about leafs: what is right passes, each thing wrong is told")
-{
-	const struct leaf_facts good = {
-		.level = 1,
-		.gfn = 5,
-		.hpa = 0x7000,
-		.writable = true,
-		.host_writable = true,
-		.mmu_writable = true,
-		.has_slot = true,
-		.slot_has_all = true,
-		.host_known = true,
-		.host_present = true,
-		.host_lets_write = true,
-		.host_hpa = 0x7000,
-		.host_level = 1,
-		.logged = true,
-		.in_log = true,
-	};
-	struct leaf_facts f;
-
-	EXPECT(rule_leaf(&good) == NULL);
-#define BREAKS(field, value)                                 \
-	do {                                                 \
-		f = good;                                    \
-		f.field = (value);                           \
-		EXPECT(rule_leaf(&f) != NULL, "%s", #field); \
-	} while (0)
-	BREAKS(mmu_writable, false);
-	BREAKS(host_writable, false);
-	BREAKS(accessed_tracked, true);
-	BREAKS(ad_mode, 1);
-	BREAKS(role_nested, true);
-	BREAKS(has_slot, false);
-	BREAKS(slot_has_all, false);
-	BREAKS(slot_readonly, true);
-	BREAKS(shadowed, true);
-	BREAKS(in_log, false);
-	BREAKS(host_present, false);
-	BREAKS(host_hpa, 0x8000);
-	BREAKS(host_lets_write, false);
-	BREAKS(level, 2);
-#undef BREAKS
 }

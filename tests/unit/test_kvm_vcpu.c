@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -282,15 +283,15 @@ TEST(cpuid, .what = "the supported CPUID is accepted, and CPUID answers by it", 
 	static const u8 code[] = {0x66, 0xb8, 0x08, 0x00, 0x00, 0x80, 0x0f, 0xa2, 0xf4};
 	struct box b = box(t, code, sizeof(code));
 	int kvm = intree_open("/dev/kvm", 0);
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[64];
-	} cpuid = {.head.nent = 64};
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 64 * sizeof(cpuid->entries[0]));
 
-	EXPECT_EQ(call(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), 0);
-	EXPECT_EQ(call(b.vcpu, KVM_SET_CPUID2, &cpuid), 0);
+	ASSERT(cpuid);
+	cpuid->nent = 64;
+	EXPECT_EQ(call(kvm, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+	EXPECT_EQ(call(b.vcpu, KVM_SET_CPUID2, cpuid), 0);
 	RUN(b, KVM_EXIT_HLT);
 	EXPECT_EQ(regs_of(&b).rax & 0xff, 48);
+	free(cpuid);
 	intree_close(kvm);
 	unbox(&b);
 }

@@ -306,8 +306,8 @@ static enum step set_guest_bits(struct walker *w, const struct table_format *f, 
 
 	if ((*entry & bits) == bits)
 		return STEP_OK;
-	if (w->nested && (w->nested->tables_read ||
-			  (w->nested->kind == NESTED_EPT && !w->nested->ad))) {
+	if (w->nested &&
+	    (w->nested->tables_read || (w->nested->kind == NESTED_EPT && !w->nested->ad))) {
 		/* so far it was only read */
 		step = walk_nested(w, gpa, NESTED_TABLE_SET, &page);
 		if (step != STEP_OK)

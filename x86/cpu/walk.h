@@ -55,12 +55,12 @@ struct pml {
 /* The second dimension: what nCR3 and the host's registers, or the EPTP, say. */
 struct nested {
 	enum nested_kind kind;
-	hpa_t root;	   /* of the top table; low bits that are no address are ignored */
-	int levels;	   /* EPT: 4 or 5; NPT: 4 or 5, also 3 (PAE) and 2 (32-bit) */
-	bool ad;	   /* EPT: keep accessed and dirty bits. NPT always does */
-	u8 maxphyaddr;	   /* 32 to 52, the host's */
-	bool nx;	   /* NPT: the host's EFER.NX */
-	bool no_gbpages;   /* 1 GiB entries are reserved */
+	hpa_t root;	 /* of the top table; low bits that are no address are ignored */
+	int levels;	 /* EPT: 4 or 5; NPT: 4 or 5, also 3 (PAE) and 2 (32-bit) */
+	bool ad;	 /* EPT: keep accessed and dirty bits. NPT always does */
+	u8 maxphyaddr;	 /* 32 to 52, the host's */
+	bool nx;	 /* NPT: the host's EFER.NX */
+	bool no_gbpages; /* 1 GiB entries are reserved */
 	/* A guest's tables are read, and written only to set a bit: not so on real processors. */
 	bool tables_read;
 	bool no_exec_only; /* EPT: entries with X and not R are a misconfiguration */

@@ -22,8 +22,7 @@ struct rights {
  */
 static struct rights rights_of(const struct walker *w, enum nested_access access)
 {
-	bool writes = !w->nested->tables_read &&
-		      (w->nested->kind == NESTED_NPT || w->nested->ad);
+	bool writes = !w->nested->tables_read && (w->nested->kind == NESTED_NPT || w->nested->ad);
 
 	switch (access) {
 	case NESTED_TABLE:

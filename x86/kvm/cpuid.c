@@ -109,7 +109,8 @@ static u32 build(struct kvm_cpuid_entry2 *e)
 	    (struct leaf){.function = 0xd, .index = 2, .indexed = true, .eax = 256, .ebx = 576});
 	add(e, &n, (struct leaf){.function = 0x40000000, .eax = 0x40000000});
 	put_name(&e[n - 1], "MMUSCOPEKVM");
-	put_name(add(e, &n, (struct leaf){.function = 0x80000000, .eax = intel ? 0x80000008 : 0x8000000a}),
+	put_name(add(e, &n,
+		     (struct leaf){.function = 0x80000000, .eax = intel ? 0x80000008 : 0x8000000a}),
 		 vendor);
 	if (intel)
 		e[n - 1].ebx = e[n - 1].ecx = e[n - 1].edx = 0;

@@ -281,7 +281,7 @@ static int set_region(struct vm *vm, const struct kvm_userspace_memory_region *m
 		};
 	}
 	logged = old && (old->flags & KVM_MEM_LOG_DIRTY_PAGES);
-	logs = new && (new->flags & KVM_MEM_LOG_DIRTY_PAGES);
+	logs = new && (new->flags &KVM_MEM_LOG_DIRTY_PAGES);
 	if (logs && !logged) {
 		new->log_starting = true;
 		dirty_log_slots(vm, 1);

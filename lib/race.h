@@ -15,7 +15,8 @@
  *
  * The body does everything from the VM's creation on, so that nothing is left of the seed before.
  * The first seed that fails ends the case, and is named by a line that says how to run it alone: with
- * parameter interleave=SEED in MMUSCOPE_CONFIG the body runs under that seed only.
+ * parameter interleave=SEED in MMUSCOPE_CONFIG the body runs under that seed only. MMUSCOPE_TURNS=1 in the
+ * environment prints each turn; MMUSCOPE_FREE=1 lets threads run freely there too, for comparison.
  */
 #ifndef LIB_RACE_H
 #define LIB_RACE_H

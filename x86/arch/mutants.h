@@ -286,6 +286,8 @@
 	X(mmio_generation_never_wraps, "mmio", "npt=1", "mmu/mmio.generation_wraps.la48",          \
 	  "when the generation's bits start over, old MMIO entries count again",                   \
 	  "2020: MMIO generation encoding")                                                        \
+	X(fast_fault_logs_first, "race", "npt=1", "mmu/interleave.migrate.none.clear",             \
+	  "a fast fault marks the page dirty before it makes it writable", "")                     \
 	X(retry_ignores_sequence, "race", "npt=1", "mmu/races.discard.none",                       \
 	  "a fault maps a page that was taken away since it was looked up", "4a42d848db95")        \
 	X(retry_ignores_progress, "race", "npt=1", "mmu/races.discard.none",                       \

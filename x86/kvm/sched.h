@@ -19,6 +19,7 @@
  *   whole operations while it stands in the middle of one.
  * - Whoever waits for another thread outside the engine has to say so: intree_thread_wait(),
  *   intree_relax(). Anything else blocks with the baton in its hand.
+ * - MMUSCOPE_TURNS=1 in the environment prints each point that is passed, and who goes on there.
  * - Threads that were not announced (the NX recovery worker, a program's own) run freely
  *   beside them; what they do is not replayed.
  */

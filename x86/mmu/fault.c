@@ -232,6 +232,8 @@ static int fast_page_fault_once(struct kvm_vcpu *vcpu, struct kvm_page_fault *fa
 	if (new == spte || !is_access_allowed(kvm, fault, new))
 		return RET_PF_INVALID;
 
+	if (MUTANT(fast_fault_logs_first) && fault->slot && slot_logs_dirty(fault->slot))
+		kvm_mark_page_dirty(kvm, vcpu, fault->slot, fault->gfn);
 	hw_yield_point(kvm, "fast_page_fault: exchange");
 	if (!__atomic_compare_exchange_n(sptep, &spte, new, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
@@ -241,7 +243,8 @@ static int fast_page_fault_once(struct kvm_vcpu *vcpu, struct kvm_page_fault *fa
 	 * so this one is either set again or the entry protected again.
 	 */
 	if (is_writable_pte(new) && !is_writable_pte(*old) && fault->slot &&
-	    slot_logs_dirty(fault->slot) && !MUTANT(fast_fault_not_logged))
+	    slot_logs_dirty(fault->slot) && !MUTANT(fast_fault_not_logged) &&
+	    !MUTANT(fast_fault_logs_first))
 		kvm_mark_page_dirty(kvm, vcpu, fault->slot, fault->gfn);
 	return RET_PF_FIXED;
 }

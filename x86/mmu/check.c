@@ -68,11 +68,13 @@ void check_report(struct check *c, const char *what)
 		c->report(c->arg, what);
 }
 
-void check_report_values(struct check *c, const char *what, u64 is, u64 ought)
+void check_values(struct check *c, const char *what, u64 is, u64 ought)
 {
 	char line[LINE];
 	struct text t;
 
+	if (is == ought)
+		return;
 	text_init(&t, line, sizeof(line));
 	text_printf(&t, "%s: is %lu, ought to be %lu", what, is, ought);
 	check_report(c, line);
@@ -186,8 +188,7 @@ static void check_leaf(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	if (slot)
 		slot_facts(c, &f, slot);
 	broken = rule_leaf(&f);
-	if (broken)
-		check_report_entry(c, sp, index, spte, broken);
+	check_entry_not(c, broken != NULL, sp, index, spte, broken);
 }
 
 static void check_mmio(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
@@ -197,10 +198,9 @@ static void check_mmio(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	u64 gen = get_mmio_spte_generation(c->kvm, spte);
 	gfn_t gfn = get_mmio_spte_gfn(c->kvm, spte);
 
-	if (sp->role.level != PG_LEVEL_4K)
-		check_report_entry(c, sp, index, spte, "MMIO above level 1");
-	if (sp->role.direct && gfn != kvm_mmu_page_get_gfn(sp, index))
-		check_report_entry(c, sp, index, spte, "MMIO of another frame");
+	check_entry_not(c, sp->role.level != PG_LEVEL_4K, sp, index, spte, "MMIO above level 1");
+	check_entry_not(c, sp->role.direct && gfn != kvm_mmu_page_get_gfn(sp, index), sp, index,
+			spte, "MMIO of another frame");
 	/* Newer: the distance, in a circle, is more than half of it. */
 	if (((now - gen) & MMIO_GEN_MASK) > MMIO_GEN_MASK / 2)
 		check_report_entry(c, sp, index, spte, "MMIO of a generation to come");
@@ -231,8 +231,7 @@ void check_entry(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte, 
 	f.high_bits_free = mmu_params_tdp(&c->kvm->params);
 	f.rsvd_addr = fmt->me_rsvd;
 	broken = rule_entry(&f);
-	if (broken)
-		check_report_entry(c, sp, index, spte, broken);
+	check_entry_not(c, broken != NULL, sp, index, spte, broken);
 	if (!f.leaf || f.level > PG_LEVEL_1G)
 		return;
 	c->leafs[f.level]++;
@@ -241,12 +240,6 @@ void check_entry(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte, 
 }
 
 /* --- the VM ------------------------------------------------------------------------------- */
-
-static void expect(struct check *c, const char *what, u64 is, u64 ought)
-{
-	if (is != ought)
-		check_report_values(c, what, is, ought);
-}
 
 static void check_nx_list(struct check *c)
 {
@@ -261,22 +254,26 @@ static void check_nx_list(struct check *c)
 			check_report(c, "a page on possible_nx_huge_pages that is nowhere else");
 			return;
 		}
-		if (!sp->nx_huge_page_disallowed || !sp->role.direct)
-			check_report_page(c, sp, "on possible_nx_huge_pages without reason");
+		check_page_not(c, !sp->nx_huge_page_disallowed || !sp->role.direct, sp,
+			       "on possible_nx_huge_pages without reason");
 	}
-	expect(c, "nr_possible_nx_huge_pages", arch->nr_possible_nx_huge_pages, n);
-	expect(c, "nx_lpage_splits", c->kvm->stat.nx_lpage_splits, n);
+	check_values(c, "nr_possible_nx_huge_pages", arch->nr_possible_nx_huge_pages, n);
+	check_values(c, "nx_lpage_splits", c->kvm->stat.nx_lpage_splits, n);
 }
 
 static void check_counters(struct check *c)
 {
 	struct kvm_vm_stats *stat = &c->kvm->stat;
 
-	expect(c, "pages_4k", __atomic_load_n(&stat->pages_4k, __ATOMIC_RELAXED), c->leafs[1]);
-	expect(c, "pages_2m", __atomic_load_n(&stat->pages_2m, __ATOMIC_RELAXED), c->leafs[2]);
-	expect(c, "pages_1g", __atomic_load_n(&stat->pages_1g, __ATOMIC_RELAXED), c->leafs[3]);
-	expect(c, "mmu_unsync", __atomic_load_n(&stat->mmu_unsync, __ATOMIC_RELAXED), c->unsync);
-	expect(c, "indirect_shadow_pages", c->kvm->arch.indirect_shadow_pages, c->indirect);
+	check_values(c, "pages_4k", __atomic_load_n(&stat->pages_4k, __ATOMIC_RELAXED),
+		     c->leafs[1]);
+	check_values(c, "pages_2m", __atomic_load_n(&stat->pages_2m, __ATOMIC_RELAXED),
+		     c->leafs[2]);
+	check_values(c, "pages_1g", __atomic_load_n(&stat->pages_1g, __ATOMIC_RELAXED),
+		     c->leafs[3]);
+	check_values(c, "mmu_unsync", __atomic_load_n(&stat->mmu_unsync, __ATOMIC_RELAXED),
+		     c->unsync);
+	check_values(c, "indirect_shadow_pages", c->kvm->arch.indirect_shadow_pages, c->indirect);
 }
 
 int mmu_check(struct kvm *kvm, void (*report)(void *arg, const char *line), void *arg)

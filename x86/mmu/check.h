@@ -38,10 +38,24 @@ bool check_set_has(const struct check_set *s, const void *p);
 
 /* Something is broken: about the VM, about a page, about one of its entries. */
 void check_report(struct check *c, const char *what);
-void check_report_values(struct check *c, const char *what, u64 is, u64 ought);
 void check_report_page(struct check *c, const struct kvm_mmu_page *sp, const char *what);
 void check_report_entry(struct check *c, const struct kvm_mmu_page *sp, int index, u64 spte,
 			const char *what);
+
+/* What must not be so; and numbers that must be the same. */
+static inline void check_page_not(struct check *c, bool broken, const struct kvm_mmu_page *sp,
+				  const char *what)
+{
+	if (broken)
+		check_report_page(c, sp, what);
+}
+static inline void check_entry_not(struct check *c, bool broken, const struct kvm_mmu_page *sp,
+				   int index, u64 spte, const char *what)
+{
+	if (broken)
+		check_report_entry(c, sp, index, spte, what);
+}
+void check_values(struct check *c, const char *what, u64 is, u64 ought);
 
 /*
  * Entry @index of @sp, present or not, by itself: bits, slot, the host's page; counts leafs.

@@ -13,6 +13,7 @@ struct held {
 	int count;
 };
 
+/* There is room for all that vCPUs can have. */
 struct holders {
 	struct held *held;
 	size_t nr, max;
@@ -28,8 +29,6 @@ static void hold(struct check *c, struct holders *h, struct kvm_mmu_page *sp)
 	}
 	for (i = 0; i < h->nr && h->held[i].sp != sp; i++)
 		;
-	if (i == h->max)
-		return;
 	if (i == h->nr)
 		h->held[h->nr++].sp = sp;
 	h->held[i].count++;
@@ -75,9 +74,11 @@ void check_roots(struct check *c)
 		struct kvm_mmu_page *sp = h.held[i].sp;
 
 		/* The TDP MMU holds a valid root as well, and others may be walking one. */
-		if (sp->tdp_mmu_page ? sp->root_count < h.held[i].count + !sp->role.invalid
-				     : sp->root_count != h.held[i].count)
-			check_report_page(c, sp, "root_count is not how many vCPUs have it");
+		check_page_not(c,
+			       sp->tdp_mmu_page
+				       ? sp->root_count < h.held[i].count + !sp->role.invalid
+				       : sp->root_count != h.held[i].count,
+			       sp, "root_count is not how many vCPUs have it");
 	}
 	for (i = 0; i < c->pages.size; i++) {
 		const struct kvm_mmu_page *sp = c->pages.slot[i];
@@ -87,8 +88,7 @@ void check_roots(struct check *c)
 			continue;
 		for (k = 0; k < h.nr && h.held[k].sp != sp; k++)
 			;
-		if (k == h.nr)
-			check_report_page(c, sp, "counted as a root that no vCPU has");
+		check_page_not(c, k == h.nr, sp, "counted as a root that no vCPU has");
 	}
 	hw_free(h.held);
 }

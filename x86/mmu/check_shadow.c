@@ -30,10 +30,8 @@ static void collect(struct check *c, struct kvm_mmu_page *sp)
 {
 	if (!check_set_add(c, &c->pages, sp))
 		return;
-	if (sp->tdp_mmu_page)
-		check_report_page(c, sp, "a TDP page among shadow pages");
-	if (*hw_table_owner(sp->spt) != sp)
-		check_report_page(c, sp, "its table belongs to another page");
+	check_page_not(c, sp->tdp_mmu_page, sp, "a TDP page among shadow pages");
+	check_page_not(c, *hw_table_owner(sp->spt) != sp, sp, "its table belongs to another page");
 }
 
 void check_shadow_collect(struct check *c)
@@ -49,8 +47,7 @@ void check_shadow_collect(struct check *c)
 	{
 		collect(c, sp);
 		active++;
-		if (sp->role.invalid)
-			check_report_page(c, sp, "invalid, but active");
+		check_page_not(c, sp->role.invalid, sp, "invalid, but active");
 	}
 	list_for_each(sp, &arch->zapped_obsolete_pages, link)
 	{
@@ -62,23 +59,19 @@ void check_shadow_collect(struct check *c)
 		list_for_each(sp, &arch->page_hash[i], hash_link)
 		{
 			in_hash++;
-			if (kvm_page_hash(c->kvm, sp->gfn) != &arch->page_hash[i])
-				check_report_page(c, sp, "in another bucket of the hash");
+			check_page_not(c, kvm_page_hash(c->kvm, sp->gfn) != &arch->page_hash[i], sp,
+				       "in another bucket of the hash");
 			if (!check_set_has(&c->pages, sp)) {
-				if (!sp->role.invalid || !sp->root_count)
-					check_report_page(c, sp, "in the hash only");
+				check_page_not(c, !sp->role.invalid || !sp->root_count, sp,
+					       "in the hash only");
 				collect(c, sp);
 				roots_zapped++;
 			}
 		}
 	}
 	c->work += i;
-	if (in_hash != active + doomed + roots_zapped)
-		check_report_values(c, "shadow pages in the hash", in_hash,
-				    active + doomed + roots_zapped);
-	if (arch->n_used_mmu_pages != active + roots_zapped)
-		check_report_values(c, "n_used_mmu_pages", arch->n_used_mmu_pages,
-				    active + roots_zapped);
+	check_values(c, "shadow pages in the hash", in_hash, active + doomed + roots_zapped);
+	check_values(c, "n_used_mmu_pages", arch->n_used_mmu_pages, active + roots_zapped);
 }
 
 /* --- a page by itself --------------------------------------------------------------------- */
@@ -100,14 +93,16 @@ static void check_accounted(struct check *c, struct kvm_mmu_page *sp, int as_id)
 		watches++;
 		tracks += other->role.level > PG_LEVEL_4K;
 	}
-	if ((slot->arch.gfn_write_track
-		     ? slot->arch.gfn_write_track[slot_index(slot, sp->gfn, PG_LEVEL_4K)]
-		     : 0) != tracks)
-		check_report_page(c, sp, "write tracking counts wrongly");
+	check_page_not(c,
+		       (slot->arch.gfn_write_track
+				? slot->arch.gfn_write_track[slot_index(slot, sp->gfn, PG_LEVEL_4K)]
+				: 0) != tracks,
+		       sp, "write tracking counts wrongly");
 	for (level = PG_LEVEL_2M; level <= KVM_NR_PAGE_SIZES; level++)
-		if (slot->arch.lpage_info[level - 1][slot_index(slot, sp->gfn, level)]
-			    .disallow_lpage < watches)
-			check_report_page(c, sp, "lpage_info lacks the table as a reason");
+		check_page_not(c,
+			       slot->arch.lpage_info[level - 1][slot_index(slot, sp->gfn, level)]
+					       .disallow_lpage < watches,
+			       sp, "lpage_info lacks the table as a reason");
 }
 
 static void check_parents(struct check *c, struct kvm_mmu_page *sp)
@@ -124,10 +119,12 @@ static void check_parents(struct check *c, struct kvm_mmu_page *sp)
 			continue;
 		}
 		spte = mmu_spte_get(parent);
-		if (!is_shadow_present_pte(spte) || is_last_spte(spte, owner->role.level) ||
-		    spte_to_hpa(spte) != hw_hpa(sp->spt))
-			check_report_entry(c, owner, spte_index(parent), spte,
-					   "a child has it as parent, but it does not point there");
+		check_entry_not(c,
+				!is_shadow_present_pte(spte) ||
+					is_last_spte(spte, owner->role.level) ||
+					spte_to_hpa(spte) != hw_hpa(sp->spt),
+				owner, spte_index(parent), spte,
+				"a child has it as parent, but it does not point there");
 	}
 }
 
@@ -137,13 +134,13 @@ static void check_unsync(struct check *c, struct kvm_mmu_page *sp)
 
 	for (i = 0; i < ARRAY_LEN(sp->unsync_child_bitmap); i++)
 		bits += __builtin_popcountll(sp->unsync_child_bitmap[i]);
-	if (bits != sp->unsync_children)
-		check_report_page(c, sp, "unsync_children is not how many bits are set");
+	check_page_not(c, bits != sp->unsync_children, sp,
+		       "unsync_children is not how many bits are set");
 	if (!sp->unsync)
 		return;
 	c->unsync++;
-	if (sp->role.level != PG_LEVEL_4K || !sp_has_gptes(sp))
-		check_report_page(c, sp, "unsync, but no guest's last-level table");
+	check_page_not(c, sp->role.level != PG_LEVEL_4K || !sp_has_gptes(sp), sp,
+		       "unsync, but no guest's last-level table");
 }
 
 static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
@@ -151,14 +148,13 @@ static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
 	struct kvm_mmu_page *other;
 	int as_id;
 
-	if (sp->role.level < 1 || sp->role.level > PAGING_MAX_LEVEL)
-		check_report_page(c, sp, "no such level");
-	if (sp->role.direct && sp->gfn & (KVM_PAGES_PER(sp->role.level + 1) - 1))
-		check_report_page(c, sp, "direct, but not aligned to what it spans");
-	if (!sp->role.direct && !sp->shadowed_translation)
-		check_report_page(c, sp, "indirect, without translations");
-	if (sp->role.invalid && sp->parent_ptes.val)
-		check_report_page(c, sp, "invalid, but linked");
+	check_page_not(c, sp->role.level < 1 || sp->role.level > PAGING_MAX_LEVEL, sp,
+		       "no such level");
+	check_page_not(c, sp->role.direct && sp->gfn & (KVM_PAGES_PER(sp->role.level + 1) - 1), sp,
+		       "direct, but not aligned to what it spans");
+	check_page_not(c, !sp->role.direct && !sp->shadowed_translation, sp,
+		       "indirect, without translations");
+	check_page_not(c, sp->role.invalid && sp->parent_ptes.val, sp, "invalid, but linked");
 	check_parents(c, sp);
 	check_unsync(c, sp);
 	if (sp->nx_huge_page_disallowed)
@@ -172,9 +168,11 @@ static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
 		return;
 	list_for_each(other, kvm_page_hash(c->kvm, sp->gfn), hash_link)
 	{
-		if (other != sp && other->gfn == sp->gfn && other->role.word == sp->role.word &&
-		    !is_obsolete_sp(c->kvm, other))
-			check_report_page(c, sp, "there are two of it");
+		check_page_not(c,
+			       other != sp && other->gfn == sp->gfn &&
+				       other->role.word == sp->role.word &&
+				       !is_obsolete_sp(c->kvm, other),
+			       sp, "there are two of it");
 	}
 }
 
@@ -192,18 +190,21 @@ static void check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64
 	/* A large page that the kernel writes though it is read-only: CR0.WP is clear. */
 	if (child->role.direct && !child->role.cr0_wp)
 		access |= ACC_WRITE;
-	if (!list_has(&child->parent_ptes, &sp->spt[index]))
-		check_report_entry(c, sp, index, spte, "the child does not know this parent");
-	if (child->role.level + 1 != sp->role.level || child->role.smm != sp->role.smm ||
-	    child->role.guest_mode != sp->role.guest_mode ||
-	    child->role.ad_disabled != sp->role.ad_disabled || child->role.invalid ||
-	    child->role.access & ~access)
-		check_report_entry(c, sp, index, spte, "the child's role does not belong here");
-	if (sp->role.direct && child->gfn != kvm_mmu_page_get_gfn(sp, index))
-		check_report_entry(c, sp, index, spte, "the child maps other frames");
-	if ((child->unsync || child->unsync_children) &&
-	    !(sp->unsync_child_bitmap[index / 64] & BIT(index % 64)))
-		check_report_entry(c, sp, index, spte, "unsync pages below, but its bit is clear");
+	check_entry_not(c, !list_has(&child->parent_ptes, &sp->spt[index]), sp, index, spte,
+			"the child does not know this parent");
+	check_entry_not(c,
+			child->role.level + 1 != sp->role.level ||
+				child->role.smm != sp->role.smm ||
+				child->role.guest_mode != sp->role.guest_mode ||
+				child->role.ad_disabled != sp->role.ad_disabled ||
+				child->role.invalid || child->role.access & ~access,
+			sp, index, spte, "the child's role does not belong here");
+	check_entry_not(c, sp->role.direct && child->gfn != kvm_mmu_page_get_gfn(sp, index), sp,
+			index, spte, "the child maps other frames");
+	check_entry_not(c,
+			(child->unsync || child->unsync_children) &&
+				!(sp->unsync_child_bitmap[index / 64] & BIT(index % 64)),
+			sp, index, spte, "unsync pages below, but its bit is clear");
 }
 
 static void check_rmap(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
@@ -215,8 +216,8 @@ static void check_rmap(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	if (!slot)
 		return;
 	head = gfn_to_rmap(slot, gfn, sp->role.level);
-	if (!head || !list_has(head, &sp->spt[index]))
-		check_report_entry(c, sp, index, spte, "not in its frame's rmap");
+	check_entry_not(c, !head || !list_has(head, &sp->spt[index]), sp, index, spte,
+			"not in its frame's rmap");
 }
 
 static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool live)
@@ -263,14 +264,16 @@ static void check_rmap_list(struct check *c, const struct kvm_memory_slot *slot,
 			return;
 		}
 		spte = mmu_spte_get(sptep);
-		if (!is_shadow_present_pte(spte) || !is_last_spte(spte, sp->role.level) ||
-		    sp->role.level != (unsigned int)level || sp->role.smm != slot->as_id ||
-		    kvm_mmu_page_get_gfn(sp, spte_index(sptep)) >> (9 * (level - 1)) != frame)
-			check_report_entry(c, sp, spte_index(sptep), spte,
-					   "in the rmap of a frame that it does not map");
+		check_entry_not(
+			c,
+			!is_shadow_present_pte(spte) || !is_last_spte(spte, sp->role.level) ||
+				sp->role.level != (unsigned int)level ||
+				sp->role.smm != slot->as_id ||
+				kvm_mmu_page_get_gfn(sp, spte_index(sptep)) >> (9 * (level - 1)) !=
+					frame,
+			sp, spte_index(sptep), spte, "in the rmap of a frame that it does not map");
 	}
-	if (n != pte_list_count(head))
-		check_report_values(c, "an rmap's count", pte_list_count(head), n);
+	check_values(c, "an rmap's count", pte_list_count(head), n);
 }
 
 static void check_slot_rmaps(struct check *c, const struct kvm_memory_slot *slot)

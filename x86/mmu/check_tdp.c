@@ -16,21 +16,16 @@ void check_tdp_collect(struct check *c)
 	list_for_each(sp, &arch->tdp_mmu_roots, link)
 	{
 		check_set_add(c, &c->pages, sp);
-		if (sp->ptep)
-			check_report_page(c, sp, "a root with a parent");
-		if (sp->root_count <= 0)
-			check_report_page(c, sp, "a root that nobody holds");
+		check_page_not(c, sp->ptep, sp, "a root with a parent");
+		check_page_not(c, sp->root_count <= 0, sp, "a root that nobody holds");
 	}
 	list_for_each(sp, &arch->tdp_mmu_pages, link)
 	{
 		n++;
-		if (!check_set_add(c, &c->pages, sp))
-			check_report_page(c, sp, "in two places");
-		if (!sp->ptep)
-			check_report_page(c, sp, "not linked");
+		check_page_not(c, !check_set_add(c, &c->pages, sp), sp, "in two places");
+		check_page_not(c, !sp->ptep, sp, "not linked");
 	}
-	if (n != arch->tdp_mmu_page_count)
-		check_report_values(c, "tdp_mmu_page_count", arch->tdp_mmu_page_count, n);
+	check_values(c, "tdp_mmu_page_count", arch->tdp_mmu_page_count, n);
 }
 
 static bool check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
@@ -44,10 +39,10 @@ static bool check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64
 	}
 	role.level--;
 	role.invalid = child->role.invalid;
-	if (child->role.word != role.word)
-		check_report_entry(c, sp, index, spte, "the child's role does not belong here");
-	if (child->gfn != sp->gfn + index * KVM_PAGES_PER(sp->role.level))
-		check_report_entry(c, sp, index, spte, "the child maps other frames");
+	check_entry_not(c, child->role.word != role.word, sp, index, spte,
+			"the child's role does not belong here");
+	check_entry_not(c, child->gfn != sp->gfn + index * KVM_PAGES_PER(sp->role.level), sp, index,
+			spte, "the child maps other frames");
 	if (child->ptep != &sp->spt[index]) {
 		check_report_entry(c, sp, index, spte, "the child has another parent");
 		return false;
@@ -61,10 +56,8 @@ static u64 check_tree(struct check *c, struct kvm_mmu_page *sp, bool live)
 	u64 spte, n = 1;
 	int i;
 
-	if (*hw_table_owner(sp->spt) != sp)
-		check_report_page(c, sp, "its table belongs to another page");
-	if (!sp->role.direct || !sp->tdp_mmu_page)
-		check_report_page(c, sp, "in a tree of the TDP MMU");
+	check_page_not(c, *hw_table_owner(sp->spt) != sp, sp, "its table belongs to another page");
+	check_page_not(c, !sp->role.direct || !sp->tdp_mmu_page, sp, "in a tree of the TDP MMU");
 	c->work += CHECK_WORK_TABLE;
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
@@ -95,11 +88,9 @@ void check_tdp(struct check *c)
 			continue;
 		list_for_each(other, &c->kvm->arch.tdp_mmu_roots, link)
 		{
-			if (other != root && other->role.word == root->role.word)
-				check_report_page(c, root, "there are two of it");
+			check_page_not(c, other != root && other->role.word == root->role.word,
+				       root, "there are two of it");
 		}
 	}
-	if (tables != c->kvm->arch.tdp_mmu_page_count)
-		check_report_values(c, "tables that TDP roots lead to", tables,
-				    c->kvm->arch.tdp_mmu_page_count);
+	check_values(c, "tables that TDP roots lead to", tables, c->kvm->arch.tdp_mmu_page_count);
 }

@@ -24,7 +24,10 @@
 #include "agent.h"
 #include "test.h"
 
-/* So many unless there is a reason; MMUSCOPE_SEEDS in the environment has another number. */
+/*
+ * So many unless there is a reason. An everyday run takes a twelfth of them, others each time (they follow
+ * from --seed); with MMUSCOPE_SEEDS=full it's all, from 1 up, with MMUSCOPE_SEEDS=N so many for every case.
+ */
 #define RACE_SEEDS 24
 
 void race(struct test *t, unsigned int seeds, void (*body)(struct test *t, unsigned int seed));

@@ -141,6 +141,7 @@ static pid_t start(const struct run *r, int *out)
 		setenv("MMUSCOPE_ENGINE", "intree", 1);
 		setenv("MMUSCOPE_CONFIG", r->config, 1);
 		setenv("MMUSCOPE_MUTANT", r->mutant, 1);
+		setenv("MMUSCOPE_SEEDS", "full", 1);
 		dup2(fds[1], STDOUT_FILENO);
 		dup2(fds[1], STDERR_FILENO);
 		execv(suite, argv);

@@ -9,6 +9,7 @@
  * A row is one call. Where AMD's and Intel's modules differ, a row allows both.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -377,4 +378,43 @@ TEST(immediate_exit, .what = "KVM_RUN with immediate_exit set comes back with EI
 	v->run->immediate_exit = 0;
 	EXPECT_OK(guest_op(v, .kind = AGENT_READ, .size = 4, .addr = VM_TABLES_GPA),
 		  "and it runs afterwards");
+}
+
+TEST(parameters,
+     .what = "the in-tree engine's parameters: each has a value, and nonsense is refused")
+{
+	static const char *const wrong[] = {
+		"no_such_parameter=1",
+		"npt",
+		"npt=",
+		"npt=2",
+		"tdp_mmu=maybe",
+		"nx_huge_pages=sometimes",
+		"maxphyaddr=",
+		"maxphyaddr=35",
+		"maxphyaddr=53",
+		"maxphyaddr=4x",
+		"max_huge_level=99999999999",
+	};
+	static const char *const right[] = {"nx_huge_pages=force", "nx_huge_pages=off",
+					    "max_huge_level=2", "mmio_caching=0", "tdp_mmu=on"};
+	char names[1024], value[32], *name, *rest = names;
+	u32 i, n = 0;
+
+	REQUIRE(engine_built("intree"), "engine \"intree\" in this build");
+	for (i = 0; i < ARRAY_LEN(wrong); i++)
+		EXPECT(engine_config_error(wrong[i]) != NULL, "%s", wrong[i]);
+	for (i = 0; i < ARRAY_LEN(right); i++)
+		EXPECT(engine_config_error(right[i]) == NULL, "%s", right[i]);
+	snprintf(names, sizeof(names), "%s", engine_config_names());
+	while ((name = strsep(&rest, ", ")) != NULL) {
+		if (!*name)
+			continue;
+		n++;
+		/* The two vendors': one of them is in effect. */
+		if (!strcmp(engine()->name, "intree") && strcmp(name, "npt") && strcmp(name, "ept"))
+			EXPECT(engine_param(name, value, sizeof(value)) && *value, "%s", name);
+	}
+	EXPECT_GT(n, 10u);
+	EXPECT(!engine_param("no_such_parameter", value, sizeof(value)));
 }

@@ -16,6 +16,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "frames.h"
 #include "tracefs.h"
@@ -453,4 +454,88 @@ TEST(fault_stages, .what = "a fault of two-dimensional paging goes through its s
 	EXPECT_GE(all, n);
 	EXPECT_LE(sum, whole);
 	EXPECT_LE(stale, whole);
+}
+
+/* --- events as text ---------------------------------------------------------------------------- */
+
+/* An unsync table, MMIO, and pages of a guest whose tables are written under it. */
+static void many_things(struct vm *vm, struct vcpu *v)
+{
+	op_clear(v);
+	op_read(v, vm->test_gva);
+	op_set_pte(v, &vm->as, vm->test_gva, 1, frame_pte(vm, 10, PTE_W));
+	op_read(v, vm->test_gva);
+	op_load_cr3(v, vm->as.root);
+	op_write(v, vm->test_gva, 1);
+	vcpu_exec(v);
+	slot_delete(slot_add(vm, 5, 512 * MiB, SZ_4K, MEM_ANON, 0));
+	(void)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = vm->test_gva);
+}
+
+TEST(events_as_text, .what = "an event's text has its name, and each argument with its value",
+     .modes = MODES_PAGED)
+{
+	static const char *const numbers[] = {"level", "created", "vcpu"}, *const addresses[] = {
+										   "gfn", "addr",
+										   "root_hpa"};
+	char text[300], want[100], cut[8];
+	u32 n = 0, roles = 0, last = 0;
+	struct events ev;
+	struct event e;
+	struct vm *vm;
+	struct vcpu *v;
+
+	require_events();
+	vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	v = vm->vcpu[0];
+	number_frames(vm);
+	vm_map(vm, vm->test_gva, frame_gpa(vm, 0), SZ_4K, 1, PTE_W);
+	/* Too few for what comes: the latest stay. */
+	ev = events_start(vm, 40);
+	many_things(vm, v);
+	while (events_read(&ev, &e, 1)) {
+		const char *role;
+		u32 i;
+
+		EXPECT_GT(e.seq, last);
+		last = e.seq;
+		n++;
+		event_text(&e, text, sizeof(text));
+		snprintf(want, sizeof(want), "%s: ", event_name(&e));
+		EXPECT(!strncmp(text, want, strlen(want)), "%s", text);
+		EXPECT_EQ(strlen(event_text(&e, cut, sizeof(cut))), sizeof(cut) - 1);
+		EXPECT(!strncmp(text, cut, sizeof(cut) - 1), "%s", cut);
+		for (i = 0; i < ARRAY_LEN(numbers); i++) {
+			snprintf(want, sizeof(want), " %s=", numbers[i]);
+			if (!strstr(text, want))
+				continue;
+			snprintf(want, sizeof(want), " %s=%ld", numbers[i],
+				 (long)event_arg(&e, numbers[i]));
+			EXPECT(strstr(text, want), "%s in %s", want, text);
+		}
+		for (i = 0; i < ARRAY_LEN(addresses); i++) {
+			snprintf(want, sizeof(want), " %s=", addresses[i]);
+			if (!strstr(text, want))
+				continue;
+			snprintf(want, sizeof(want), " %s=%#lx", addresses[i],
+				 (u64)event_arg(&e, addresses[i]));
+			EXPECT(strstr(text, event_arg(&e, addresses[i]) ? want : "=0x0"),
+			       "%s in %s", want, text);
+		}
+		role = strstr(text, " role=l");
+		roles += role != NULL;
+		if (event_is(&e, "kvm_page_fault")) {
+			snprintf(want, sizeof(want), " stage=%s",
+				 event_stage_name(event_arg(&e, "stage")));
+			EXPECT(strstr(text, want), "%s in %s", want, text);
+		}
+		/* Each table of a 32-bit guest is shadowed by two, a directory by four. */
+		if (role && mmu_kind() == MMU_SHADOW && t->mode->id == PM_32 &&
+		    !strstr(role, "direct"))
+			EXPECT(strstr(role, " 4byte q"), "%s", text);
+	}
+	events_stop(&ev);
+	EXPECT_EQ(n, 64, "as many as there is room for, a power of two");
+	EXPECT_GT(last, 64u);
+	EXPECT(roles || mmu_kind() == MMU_TDP_MMU, "pages come with their role");
 }

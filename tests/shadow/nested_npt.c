@@ -477,6 +477,73 @@ TEST(dirty_log, .what = "pages that L2 writes are in the dirty log, each time",
 	}
 }
 
+static const char *const log_starts[] = {"empty", "all_set", NULL};
+
+TEST(log_over_huge,
+     .what = "a log that is switched on over a huge page gets what L2 writes, and nothing else",
+     .modes = MODE(PM_LA48), .variants = log_starts)
+{
+	struct nested n = nested_create(t, MEM_THP, 0);
+	struct dirty_bitmap b = dirty_bitmap_alloc(n.vm->mem);
+	bool all_set = t->variant_idx == 1;
+	gva_t gva = n.gva + 8 * SZ_4K;
+	u64 page, round;
+
+	memset(n.vm->mem->hva, 0, SZ_2M);
+	REQUIRE(memory_thp_bytes(&n.vm->mem->mem, 0, SZ_2M) == SZ_2M, "transparent huge pages");
+	if (all_set)
+		vm_manual_dirty_protect(n.vm, true);
+	aspace_map(&n.npt, 2 * SZ_1G, n.vm->mem->gpa, SZ_2M, 2, PTE_W | PTE_U);
+	aspace_map(&n.l2, gva, 2 * SZ_1G, 8 * SZ_4K, 1, PTE_W);
+	for (round = 0; round < 2; round++) {
+		for (page = 0; page < 4; page++)
+			EXPECT_EXIT(run(&n, STUB_WRITE, gva + page * SZ_4K, page),
+				    SVM_EXIT_VMMCALL);
+		slot_set_flags(n.vm->mem, KVM_MEM_LOG_DIRTY_PAGES);
+		dirty_get(n.vm->mem, &b);
+		EXPECT_EQ(dirty_count(&b), all_set ? n.vm->mem->size / SZ_4K : 0);
+		if (all_set)
+			dirty_clear(n.vm->mem, &b, 0, n.vm->mem->size / SZ_4K);
+		EXPECT_EXIT(run(&n, STUB_READ, gva, 0), SVM_EXIT_VMMCALL);
+		EXPECT_EQ(n.vmcb->rax, 0);
+		EXPECT_EXIT(run(&n, STUB_WRITE, gva + 3 * SZ_4K, 0x33), SVM_EXIT_VMMCALL);
+		EXPECT_EXIT(run(&n, STUB_WRITE, gva + 6 * SZ_4K, 0x66), SVM_EXIT_VMMCALL);
+		dirty_get(n.vm->mem, &b);
+		EXPECT(dirty_test(&b, 3) && dirty_test(&b, 6), "round %lu", round);
+		EXPECT_EQ(dirty_count(&b), 2, "round %lu", round);
+		EXPECT_EQ(*mem_word(&n, 3), 0x33);
+		EXPECT_EQ(*mem_word(&n, 6), 0x66);
+		slot_set_flags(n.vm->mem, 0);
+	}
+}
+
+/*
+ * The processor itself, on its way through L1's tables, sets A in one that is shadowed as a nested
+ * table: the write faults, and there is no instruction to emulate.
+ */
+TEST(own_tables, .what = "L1's own page tables are its nested ones as well: A appears in them",
+     .modes = MODES_64)
+{
+	struct nested n = nested_create(t, MEM_ANON, 0);
+	gva_t fresh = L2_GPA + SZ_2M;
+	u64 value;
+
+	aspace_map(&n.npt, fresh, n.vm->mem->gpa + 2 * SZ_4K, SZ_4K, 1, PTE_W | PTE_U);
+	*mem_word(&n, 0) = 10;
+	*mem_word(&n, 2) = 12;
+	guest_set_cr(n.v, 3, n.npt.root);
+	EXPECT_EXIT(run(&n, STUB_READ, n.gva, 0), SVM_EXIT_VMMCALL);
+	EXPECT_EQ(n.vmcb->rax, 10);
+	EXPECT_EQ(aspace_get_pte(&n.npt, fresh, 2) & PTE_A, 0);
+	value = guest_read(n.v, fresh);
+	EXPECT_EQ(value & 0xffffffff, 12);
+	EXPECT_EQ(aspace_get_pte(&n.npt, fresh, 2) & PTE_A, PTE_A);
+	EXPECT_EQ(aspace_get_pte(&n.npt, fresh, 1) & PTE_A, PTE_A);
+	EXPECT_EXIT(run(&n, STUB_WRITE, n.gva + SZ_4K, 0x11), SVM_EXIT_VMMCALL);
+	EXPECT_EQ(*mem_word(&n, 1), 0x11);
+	guest_set_cr(n.v, 3, n.vm->as.root);
+}
+
 TEST(below, .what = "memory that the host takes away or replaces is gone for L2 too",
      .modes = MODE(PM_LA48))
 {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The remaining system instructions: TLB, ports, time, interrupt flag, HLT … */
+#include <sched.h>
+
 #include "x86/cpu/exec.h"
 #include "x86/cpu/ops.h"
 
@@ -183,6 +185,8 @@ EXEC(write_base)
 EXEC(pause)
 {
 	intercept(cpu, ICPT_PAUSE);
+	/* who waits for another processor may be in the way of its thread */
+	sched_yield();
 }
 
 /* --- ports --------------------------------------------------------------------------- */

@@ -268,3 +268,57 @@ TEST(root_becomes_data, .what = "a root that is written in pieces stays a root",
 		}
 	}
 }
+
+/* Where KVM keeps the shadow pages of frame @gfn: one of 4096 lists. */
+static u64 bucket(u64 gfn)
+{
+	return gfn * 0x61c8864680b583ebull >> 52;
+}
+
+/* Two frames of slot 1 that share a list, beyond the first 128. */
+static void find_neighbours(struct vm *vm, u64 *one, u64 *other)
+{
+	for (*other = 129; *other < vm->mem->size / SZ_4K; ++*other)
+		for (*one = 128; *one < *other; ++*one)
+			if (bucket(frame_gpa(vm, *one) / SZ_4K) ==
+			    bucket(frame_gpa(vm, *other) / SZ_4K))
+				return;
+	test_error("no two frames share a list");
+}
+
+TEST(neighbours, .what = "tables whose frames share a bucket of the hash are kept apart",
+     .modes = MODES_FEW, .meant_for = MMU_SHADOW)
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = 32 * MiB);
+	gva_t at[2] = {vm->test_gva, vm->test_gva + level_size(t->mode, 2)};
+	gva_t window = at[1] + level_size(t->mode, 2);
+	struct vcpu *v = vm->vcpu[0];
+	u64 table[2], round;
+	int i;
+
+	number_frames(vm);
+	find_neighbours(vm, &table[0], &table[1]);
+	for (i = 0; i < 2; i++) {
+		u64 pte = frame_pte(vm, i, PTE_W);
+
+		vm_map(vm, window + i * SZ_4K, frame_gpa(vm, table[i]), SZ_4K, 1, PTE_W);
+		memset(frame_word(vm, table[i]), 0, SZ_4K);
+		memcpy(frame_word(vm, table[i]), &pte, t->mode->pte_size);
+		aspace_make_tables(&vm->as, at[i], 2);
+		aspace_set_pte(&vm->as, at[i], 2, table_pte(t->mode, 2, frame_gpa(vm, table[i])));
+	}
+	for (round = 0; round < 4; round++) {
+		op_clear(v);
+		for (i = 0; i < 2; i++) {
+			op_read(v, at[i]);
+			op_store_entry(v, window + i * SZ_4K,
+				       frame_pte(vm, 10 * (round + 1) + i, PTE_W));
+		}
+		op_load_cr3(v, vm->as.root);
+		vcpu_exec(v);
+		for (i = 0; i < 2; i++)
+			EXPECT_VALUE(op_result(v, 2 * i), frame_id(10 * round + i));
+	}
+	if (mmu_kind() == MMU_SHADOW)
+		EXPECT_GE(vm_stat(vm, "max_mmu_page_hash_collisions"), 1);
+}

@@ -12,10 +12,11 @@
 
 #include "oracle.h"
 
-#define BUCKETS	  256
-#define MAX_COMBI 512 /* combinations that are tried for an access */
-#define MAX_READS 8
-#define MAX_ROOTS 32
+#define BUCKETS	   256
+#define MAX_COMBI  512 /* combinations that are tried for an access */
+#define MAX_READS  8
+#define MAX_ROOTS  32
+#define MAX_VALUES 48 /* that one entry may be taken for */
 
 /* An entry held @value until @until. */
 struct past {
@@ -35,6 +36,7 @@ struct addr_flush {
 /* A root that was in use until @until. */
 struct left_root {
 	u64 cr3, pdpte[4], until;
+	u64 base; /* CR3 without what is no address */
 	u16 pcid;
 };
 
@@ -117,9 +119,15 @@ static u16 pcid_of(const struct oracle_regs *r)
 	return r->cr4 & CR4_PCIDE ? r->cr3 & CR3_PCID_MASK : 0;
 }
 
+static u64 base_of(const struct oracle_regs *r)
+{
+	return r->cr3 & ~(r->cr4 & CR4_PCIDE ? (u64)CR3_PCID_MASK : 0x1full);
+}
+
 void oracle_left_root(struct oracle_history *h, const struct oracle_regs *r)
 {
-	struct left_root left = {.cr3 = r->cr3, .pcid = pcid_of(r), .until = ++h->now};
+	struct left_root left = {
+		.cr3 = r->cr3, .pcid = pcid_of(r), .until = ++h->now, .base = base_of(r)};
 	unsigned int i;
 
 	memcpy(left.pdpte, r->pdpte, sizeof(left.pdpte));
@@ -196,38 +204,57 @@ static u64 later(u64 a, u64 b)
 	return a > b ? a : b;
 }
 
-/* One try: which of the values that each read could give it does give. */
+/*
+ * One try: which of the values that each read could give it does give. What the reads up to the first whose pick
+ * changed could give is known from the try before.
+ */
 struct choice {
 	struct oracle_history *h;
 	oracle_read read;
 	void *arg;
 	u64 since;
-	unsigned int nr_reads;
+	unsigned int nr_reads, nr_known;
 	unsigned int pick[MAX_READS], count[MAX_READS];
-	bool stale; /* some read gave an old value */
+	bool there[MAX_READS];
+	u64 value[MAX_READS][MAX_VALUES]; /* the current one first */
+	bool stale;			  /* some read gave an old value */
+	bool overflow;			  /* some entry had more */
 };
+
+/* What read @n could give. */
+static void look_up(struct choice *c, unsigned int n, gpa_t gpa, unsigned int size)
+{
+	const struct past *p;
+	unsigned int count = 1;
+
+	c->count[n] = 1;
+	c->there[n] = c->read(c->arg, gpa, size, &c->value[n][0]);
+	for (p = c->there[n] ? c->h->past[bucket(gpa)] : NULL; p; p = p->next) {
+		if (p->gpa != gpa || p->until <= c->since)
+			continue;
+		if (count == MAX_VALUES) {
+			c->overflow = true;
+			break;
+		}
+		c->value[n][count++] = p->value;
+	}
+	c->count[n] = count;
+}
 
 static bool read_choice(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 {
 	struct choice *c = arg;
-	unsigned int n = c->nr_reads++, i = 0;
-	const struct past *p;
+	unsigned int n = c->nr_reads++;
 
-	if (!c->read(c->arg, gpa, size, entry))
-		return false;
 	if (n >= MAX_READS)
-		return true;
-	c->count[n] = 1;
-	for (p = c->h->past[bucket(gpa)]; p; p = p->next) {
-		if (p->gpa != gpa || p->until <= c->since)
-			continue;
-		c->count[n]++;
-		if (++i == c->pick[n]) {
-			*entry = p->value;
-			c->stale = true;
-		}
+		return c->read(c->arg, gpa, size, entry);
+	if (n >= c->nr_known) {
+		look_up(c, n, gpa, size);
+		c->nr_known = n + 1;
 	}
-	return true;
+	*entry = c->value[n][c->pick[n]];
+	c->stale |= c->pick[n] > 0;
+	return c->there[n];
 }
 
 /* The next combination; false: that was the last. */
@@ -238,11 +265,26 @@ static bool advance(struct choice *c)
 	for (n = (int)(c->nr_reads < MAX_READS ? c->nr_reads : MAX_READS) - 1; n >= 0; n--) {
 		if (c->pick[n] + 1 < c->count[n]) {
 			c->pick[n]++;
+			c->nr_known = n + 1;
 			memset(&c->pick[n + 1], 0, (MAX_READS - n - 1) * sizeof(c->pick[0]));
+			c->nr_reads = 0;
+			c->stale = false;
 			return true;
 		}
 	}
 	return false;
+}
+
+static void start(struct choice *c, struct oracle_history *h, oracle_read read, void *arg,
+		  u64 since)
+{
+	c->h = h;
+	c->read = read;
+	c->arg = arg;
+	c->since = since;
+	c->nr_reads = c->nr_known = 0;
+	memset(c->pick, 0, sizeof(c->pick));
+	c->stale = c->overflow = false;
 }
 
 static bool same(const struct oracle_outcome *a, const struct oracle_outcome *b)
@@ -251,39 +293,32 @@ static bool same(const struct oracle_outcome *a, const struct oracle_outcome *b)
 }
 
 /*
- * Tries all that was held after @since; @global_only: only translations that are global;
- * @other: the root is another one, so that what its tables hold now is remembered as well.
+ * Takes @o, which @c's picks have led to, and what all picks after them lead to; @global_only: only translations that are
+ * global; @other: the root is another one, so that what its tables hold now is remembered as well.
  */
-static unsigned int collect(struct oracle_history *h, const struct oracle_regs *r,
-			    struct oracle_access access, oracle_read read, void *arg, u64 since,
-			    bool global_only, bool other, struct oracle_outcome *out,
-			    unsigned int nr, bool *overflow)
+static unsigned int collect(struct choice *c, const struct oracle_regs *r,
+			    struct oracle_access access, struct oracle_outcome o, bool global_only,
+			    bool other, struct oracle_outcome *out, unsigned int nr, bool *overflow)
 {
-	struct choice c = {.h = h, .read = read, .arg = arg, .since = since};
 	unsigned int tries = 0, i;
 
-	do {
-		struct oracle_outcome o;
-
-		c.nr_reads = 0;
-		c.stale = false;
-		o = oracle_judge(r, access, read_choice, &c);
-		if (++tries > MAX_COMBI) {
+	for (;; o = oracle_judge(r, access, read_choice, c)) {
+		if (++tries > MAX_COMBI || c->overflow) {
 			*overflow = true;
 			return nr;
 		}
-		if (!c.stale && !other)
-			continue;
-		h->looked_back = true;
+		if (!c->stale && !other)
+			goto next;
+		c->h->looked_back = true;
 		if (o.verdict == ORACLE_NO_TABLE || (global_only && !o.global))
-			continue;
+			goto next;
 		/* A fault comes from memory of rights only, never from "not present" or reserved bits. */
 		if (o.verdict == ORACLE_PF && (!(o.error & PFERR_P) || (o.error & PFERR_RSVD)))
-			continue;
+			goto next;
 		for (i = 0; i < nr && !same(&out[i], &o); i++)
 			;
 		if (i < nr)
-			continue;
+			goto next;
 		if (nr == ORACLE_MAX_OUTCOMES) {
 			*overflow = true;
 			return nr;
@@ -294,8 +329,28 @@ static unsigned int collect(struct oracle_history *h, const struct oracle_regs *
 			o.entry[i].may_set = PTE_A | PTE_D;
 		}
 		out[nr++] = o;
-	} while (advance(&c));
-	return nr;
+next:
+		if (!advance(c))
+			return nr;
+	}
+}
+
+/* Whether two roots lead to the same tables. */
+static bool same_tables(u64 base, const u64 *pdpte, u64 base2, const u64 *pdpte2)
+{
+	return base == base2 && !memcmp(pdpte, pdpte2, 4 * sizeof(*pdpte));
+}
+
+/* Whether a left root before the @n-th that counts for global translations has its tables. */
+static bool seen_before(const struct oracle_history *h, unsigned int n, u64 since)
+{
+	const struct left_root *left = &h->root[n];
+
+	for (unsigned int i = 0; i < n; i++)
+		if (h->root[i].until > since &&
+		    same_tables(h->root[i].base, h->root[i].pdpte, left->base, left->pdpte))
+			return true;
+	return false;
 }
 
 unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *r,
@@ -304,33 +359,49 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 {
 	u16 pcid = pcid_of(r);
 	struct addr_flush *f;
+	struct choice c;
 	u64 local, global;
 	unsigned int nr = 1, i;
 
 	*overflow = h->roots_lost;
 	h->looked_back = false;
-	out[0] = oracle_judge(r, access, read, arg);
-	if (!h->dirty || out[0].verdict == ORACLE_GP || !(r->cr0 & CR0_PG))
+	if (!h->dirty || !(r->cr0 & CR0_PG)) {
+		out[0] = oracle_judge(r, access, read, arg);
 		return nr;
+	}
 	f = find_addr(h, pcid, access.gva);
 	global = later(h->all_flush, f ? f->global : 0);
 	local = later(later(h->all_flush, h->local_flush),
 		      later(h->pcid_flush[pcid], f ? f->local : 0));
-	nr = collect(h, r, access, read, arg, local, false, false, out, nr, overflow);
-	if (global < local && (r->cr4 & CR4_PGE))
-		nr = collect(h, r, access, read, arg, global, true, false, out, nr, overflow);
+	start(&c, h, read, arg, local);
+	out[0] = oracle_judge(r, access, read_choice, &c);
+	if (out[0].verdict == ORACLE_GP)
+		return nr;
+	nr = collect(&c, r, access, out[0], false, false, out, nr, overflow);
+	if (global < local && (r->cr4 & CR4_PGE)) {
+		start(&c, h, read, arg, global);
+		nr = collect(&c, r, access, oracle_judge(r, access, read_choice, &c), true, false,
+			     out, nr, overflow);
+	}
 	for (i = 0; i < h->nr_roots; i++) {
 		const struct left_root *left = &h->root[i];
 		struct oracle_regs old = *r;
 
 		old.cr3 = left->cr3;
 		memcpy(old.pdpte, left->pdpte, sizeof(old.pdpte));
-		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3)
-			nr = collect(h, &old, access, read, arg, local, false, true, out, nr,
-				     overflow);
-		if (left->until > global && (r->cr4 & CR4_PGE))
-			nr = collect(h, &old, access, read, arg, global, true, true, out, nr,
-				     overflow);
+		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3) {
+			start(&c, h, read, arg, local);
+			nr = collect(&c, &old, access, oracle_judge(&old, access, read_choice, &c),
+				     false, true, out, nr, overflow);
+		}
+		/* What the current tables have held for global translations was tried above. */
+		if (left->until > global && (r->cr4 & CR4_PGE) &&
+		    !same_tables(left->base, left->pdpte, base_of(r), r->pdpte) &&
+		    !seen_before(h, i, global)) {
+			start(&c, h, read, arg, global);
+			nr = collect(&c, &old, access, oracle_judge(&old, access, read_choice, &c),
+				     true, true, out, nr, overflow);
+		}
 	}
 	for (i = 0; h->looked_back && i < out[0].nr_entries; i++)
 		out[0].entry[i].must_set = 0;

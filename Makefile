@@ -10,6 +10,7 @@
 #   make coverage   which lines of x86/mmu the suite reaches on the in-tree engine
 #   make mutants    the suite against deliberate defects, in a build of its own
 #   make bench      the benchmarks in bench/
+#   make fuzz       targets for libFuzzer, below build/fuzz: docs/fuzzing.md
 #   make clean
 #
 # FLAGS="…" hands options on: to mmurun (sanitizers, coverage), or to the benchmark.
@@ -190,12 +191,21 @@ $(BUILD)/bench/cpu.o: HOSTCF += -DLOOP_BIN='"$(BUILD)/bench/loop.bin"'
 bench: $(benches)
 	@for b in $(benches); do $$b $(FLAGS) || exit; done
 
+# clang's libFuzzer: each file in fuzz/ is a target, in a build of its own that counts coverage
+FUZZ_SANITIZE := fuzzer-no-link,address
+$(BUILD)/%: fuzz/%.c $(ALL_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(HOSTCF) -fsanitize=fuzzer $< $(ALL_LIBS) $(LIBS) -o $@
+fuzz:
+	$(MAKE) -s CC=clang BUILD=$(BUILD)/fuzz SANITIZE=$(FUZZ_SANITIZE) \
+		$(patsubst fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard fuzz/*.c))
+
 lint:
 	./tools/lint.sh
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all suite check lint asan ubsan tsan coverage mutants bench clean
+.PHONY: all suite check lint asan ubsan tsan coverage mutants bench fuzz clean
 .SECONDARY:
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

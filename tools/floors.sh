@@ -25,5 +25,6 @@ floor guest_code '(x86/arch|guest_code)/[a-z0-9_]+\.h'
 floor lib '(x86/arch/[a-z_]+\.h|x86/(kvm/kvm|mmu/(params|trace))\.h|guest_code/(agent_abi|programs)\.h|(lib/)?[a-z_]+\.h)'
 floor tools '(tools/[a-z]+/[a-z_]+\.h|guest_code/programs\.h|lib/[a-z_]+\.h|x86/arch/[a-z_]+\.h)'
 floor tests '((tests/unit/[a-z_]+|mmuscope|lib/[a-z_]+|[a-z_]+)\.h|guest_code/(agent_abi|programs)\.h|x86/arch/[a-z_]+\.h|x86/(cpu|mmu|kvm)/[a-z0-9_]+\.h)'
+floor fuzz 'lib/[a-z_]+\.h'
 floor bench '((bench|mmuscope|lib/[a-z_]+)\.h|guest_code/(agent_abi|programs)\.h|x86/(arch|cpu|mmu|kvm)/[a-z0-9_]+\.h)'
 exit $status

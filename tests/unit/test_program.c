@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "oracle.h"
+#include "program_bytes.h"
 #include "random_program.h"
 #include "test.h"
 #include "x86/cpu/phys.h"
@@ -51,6 +52,45 @@ TEST(round_trip, .what = "a program that is printed and read is the same program
 		EXPECT_EQ(q.nr_vcpus, p.nr_vcpus);
 		EXPECT_EQ(q.mode->id, p.mode->id);
 		EXPECT_EQ(q.backing, p.backing);
+		second = printed(&q, &len2);
+		EXPECT_STREQ(first, second);
+		free(first);
+		free(second);
+		program_free(&p);
+		program_free(&q);
+	}
+}
+
+TEST(bytes, .what = "bytes are a program, whatever they are, and a program's bytes give it back",
+     .modes = MODES_PAGED)
+{
+	for (u64 seed = 1; seed <= 20; seed++) {
+		char *first, *second, error[256] = "";
+		u8 *bytes, noise[600];
+		size_t len, len2, n;
+		struct program p, q;
+
+		make(&p, t->mode->id, seed);
+		/* Values and keys have fewer bits there. */
+		bytes = program_to_bytes(&p, &n);
+		program_from_bytes(&q, bytes, n);
+		EXPECT_EQ(q.nr_steps, p.nr_steps);
+		EXPECT_EQ(q.mode->id, p.mode->id);
+		EXPECT_EQ(q.nr_vcpus, p.nr_vcpus);
+		first = printed(&p, &len);
+		second = printed(&q, &len2);
+		EXPECT_STREQ(first, second);
+		free(first);
+		free(second);
+		program_free(&p);
+		program_free(&q);
+		free(bytes);
+		for (n = 0; n < sizeof(noise); n++)
+			noise[n] = (seed * 1000 + n) * 0x9e3779b97f4a7c15ull >> 40;
+		program_from_bytes(&p, noise, sizeof(noise));
+		EXPECT_EQ(p.nr_steps, (sizeof(noise) - 1) / PROGRAM_BYTES_STEP);
+		first = printed(&p, &len);
+		ASSERT(program_parse(&q, "x", first, len, error, sizeof(error)), "%s", error);
 		second = printed(&q, &len2);
 		EXPECT_STREQ(first, second);
 		free(first);

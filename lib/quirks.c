@@ -40,6 +40,11 @@ bool quirk_pdpte_accessed(void)
 	return tcg_walks();
 }
 
+bool quirk_rmw_reads_first(void)
+{
+	return host_is_tcg();
+}
+
 struct agent_result quirk_fix_rsvd(struct agent_result res)
 {
 	if (res.status == AGENT_FAULT && res.vector == PF_VECTOR && (res.error & PFERR_RSVD) &&

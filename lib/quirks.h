@@ -26,6 +26,13 @@ bool quirk_rsvd_without_p(void);
  */
 bool quirk_pdpte_accessed(void);
 
+/*
+ * QEMU's TCG with one thread, as the lab has it, makes a locked read-modify-write of a load and a
+ * store: where neither is allowed, the fault says that it was a read. Shown by
+ * mmu/access.exchange_is_a_write.
+ */
+bool quirk_rmw_reads_first(void);
+
 /* @res with P added to a reserved-bit fault's error code where that quirk is. */
 struct agent_result quirk_fix_rsvd(struct agent_result res);
 

@@ -422,3 +422,21 @@ TEST(fetch_bit_without_pae,
 			   "error code %#lx has F although CR4.PAE=0", res.error);
 	EXPECT_PF(res, PFERR_P | PFERR_U, vm->test_gva);
 }
+
+TEST(exchange_is_a_write,
+     .what = "a locked exchange with a page that allows nothing faults as a write",
+     .modes = MODES_PAGED)
+{
+	struct vm *vm = vm_create(t->mode);
+	struct vcpu *v = vm->vcpu[0];
+	struct agent_result res;
+
+	aspace_make_tables(&vm->as, vm->test_gva, 1);
+	res = guest_op(v, .kind = AGENT_XADD, .size = 4, .addr = vm->test_gva, .value = 1);
+	/* SDM vol. 2, LOCK: the destination is written in any case. */
+	if (quirk_rmw_reads_first() && res.status == AGENT_FAULT && !(res.error & PFERR_W))
+		test_xfail(
+			"QEMU 7.2, accel/tcg, one thread: atomic operations are a load and a store",
+			"error code %#lx lacks W", res.error);
+	EXPECT_PF(res, PFERR_W, vm->test_gva);
+}

@@ -330,19 +330,12 @@ static const struct mmio_write *mmio_write_of(const struct model *m, u32 op)
 	return NULL;
 }
 
-static bool same_error(u16 kind, u64 got, u64 want)
-{
-	bool exchange = kind == AGENT_CMPXCHG || kind == AGENT_XADD || kind == AGENT_OR;
-
-	return got == want || (exchange && quirk_rmw_reads_first() && got == (want & ~PFERR_W));
-}
-
-static bool is_allowed(const struct expect *e, const struct outcome *o, u16 kind,
+static bool is_allowed(const struct expect *e, const struct outcome *o,
 		       const struct agent_result *res, const struct mmio_write *w)
 {
 	if (o->verdict == ORACLE_PF)
 		return res->status == AGENT_FAULT && res->vector == PF_VECTOR &&
-		       same_error(kind, res->error, o->error) && res->cr2 == o->cr2 && !w;
+		       res->error == o->error && res->cr2 == o->cr2 && !w;
 	if (res->status != AGENT_OK)
 		return false;
 	if (e->is_read)
@@ -401,7 +394,7 @@ static void judge_one(struct model *m, u32 i)
 		return;
 	}
 	for (k = 0; k < e->nr; k++)
-		if (is_allowed(e, &e->out[k], m->current->v->mailbox->ops[i].kind, &res, w))
+		if (is_allowed(e, &e->out[k], &res, w))
 			return;
 	describe_wrong(m, e, &res, w);
 }

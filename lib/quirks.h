@@ -28,7 +28,8 @@ bool quirk_pdpte_accessed(void);
 
 /*
  * QEMU's TCG with one thread, as the lab has it, makes a locked read-modify-write of a load and a
- * store: where neither is allowed, the fault says that it was a read. Shown by
+ * store: where neither is allowed, the fault says that it was a read, and a comparison that
+ * fails writes nothing. Shown by
  * mmu/access.exchange_is_a_write.
  */
 bool quirk_rmw_reads_first(void);

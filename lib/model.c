@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
 #include "model_priv.h"
 #include "quirks.h"
 #include "test.h"
@@ -284,6 +285,8 @@ static void set_up(struct model *m)
 	u32 i;
 
 	m->m = p->mode;
+	m->kernel = engine()->kernel_memory;
+	m->shadow = mmu_kind() == MMU_SHADOW;
 	choose_indices(m);
 	m->width = m->m->long_mode ? 8 : 4;
 	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,

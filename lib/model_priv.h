@@ -101,6 +101,7 @@ struct model {
 	struct model_vcpu vcpu[PROGRAM_VCPUS];
 	gpa_t tables, mem_gpa;
 	bool slot_there, logging;
+	bool kernel, shadow;	    /* the engine: /dev/kvm; the shadow MMU */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
 	u32 width;		    /* of an access to a cell */
 	u64 root[PROGRAM_ROOTS], pdpte[PROGRAM_ROOTS][4];

@@ -211,7 +211,7 @@ static bool loses_smap(const struct model *m, const struct step *s)
 {
 	const struct oracle_regs *r = &m->current->regs;
 
-	return mmu_kind() == MMU_SHADOW && !(r->cr0 & CR0_WP) && (r->cr4 & CR4_SMAP) &&
+	return m->shadow && !(r->cr0 & CR0_WP) && (r->cr4 & CR4_SMAP) &&
 	       kinds[s->kind].oracle == ORACLE_WRITE && (s->flags & STEP_AC);
 }
 
@@ -224,8 +224,8 @@ static bool wrong_exchange(const struct model *m, const struct step *s)
 {
 	if (s->kind < STEP_CMPXCHG)
 		return false;
-	return quirk_rmw_reads_first() || (engine()->kernel_memory && mmu_kind() == MMU_SHADOW &&
-					   oracle_looked_back(m->current->history));
+	return quirk_rmw_reads_first() ||
+	       (m->kernel && m->shadow && oracle_looked_back(m->current->history));
 }
 
 static u16 agent_flags(const struct step *s)
@@ -258,7 +258,7 @@ static bool access_step(struct model *m, const struct step *s)
 	 * KVM's emulator takes the address of an MMIO page from the last access there, and does not
 	 * come by the entries.
 	 */
-	for (i = 0; i < nr && engine()->kernel_memory && mmu_kind() == MMU_SHADOW; i++)
+	for (i = 0; i < nr && m->kernel && m->shadow; i++)
 		certain &= !o[i].mmio;
 	mark(m, &out[0], write, certain);
 	/* Marking may have changed the very word. */
@@ -482,7 +482,7 @@ static bool nx_step(struct model *m, bool on)
 	    (m->m->id == PM_PAE && quirk_pdpte_accessed()))
 		return false;
 	/* mmu/roles: pages mapped with NX=1 are found again with NX=0 */
-	if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW)
+	if (m->kernel && m->shadow)
 		return false;
 	r->efer = on ? r->efer | EFER_NX : r->efer & ~EFER_NX;
 	expect_ok(m, (struct agent_op){.kind = AGENT_WRMSR, .addr = MSR_EFER, .value = r->efer});

@@ -12,7 +12,7 @@
 /* What the walk came to. */
 struct path {
 	const struct paging_mode *mode;
-	struct oracle_entry entry[PAGING_MAX_LEVEL];
+	struct oracle_entry *entry; /* the outcome's */
 	int nr;
 	bool not_present, reserved, no_table;
 	bool leaf_found;
@@ -260,8 +260,8 @@ static bool is_canonical(const struct paging_mode *m, gva_t gva)
 struct oracle_outcome oracle_judge(const struct oracle_regs *r, struct oracle_access a,
 				   oracle_read read, void *arg)
 {
-	struct path p = {.mode = oracle_mode(r)};
 	struct oracle_outcome o = {.verdict = ORACLE_OK};
+	struct path p = {.mode = oracle_mode(r), .entry = o.entry};
 	const struct oracle_entry *last;
 	bool faults;
 
@@ -282,7 +282,6 @@ struct oracle_outcome oracle_judge(const struct oracle_regs *r, struct oracle_ac
 	if (!p.no_table)
 		mark_accessed(&p, a, !faults);
 	o.nr_entries = p.nr;
-	memcpy(o.entry, p.entry, sizeof(o.entry));
 	last = p.nr ? &p.entry[p.nr - 1] : NULL;
 	if (p.no_table) {
 		o.verdict = ORACLE_NO_TABLE;

@@ -22,7 +22,7 @@ static const char usage[] =
 	"  --programs N     stop after so many programs\n"
 	"  --jobs N         processes (default 2)\n"
 	"  --seed N         of the first program (default 1); the next has the next number\n"
-	"  --steps N        steps of a program (default 800)\n"
+	"  --steps N        steps of a program (default 6400; kvm: 800)\n"
 	"  --mode NAME      la57, la48, pae or 32 (default: each in turn)\n"
 	"  --vcpus N        1 to 4 (default: by seed)\n"
 	"  --no-host        no steps of the host\n"
@@ -229,7 +229,6 @@ void options_parse(struct options *o, int argc, char **argv)
 	*o = (struct options){.seed = 1,
 			      .seconds = 60,
 			      .jobs = 2,
-			      .steps = 800,
 			      .tries = 2000,
 			      .shrink = true,
 			      .output = "out/fuzz"};
@@ -245,4 +244,7 @@ void options_parse(struct options *o, int argc, char **argv)
 	if (o->replay && !replay_shrink)
 		o->shrink = false;
 	choose_engine(o);
+	/* Making a VM costs as much as some hundreds of steps; a kernel in QEMU has time for so many only. */
+	if (!o->steps)
+		o->steps = strcmp(o->engine, "kvm") ? 6400 : 800;
 }

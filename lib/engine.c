@@ -233,6 +233,7 @@ static const struct engine engines[] = {
 		.mremap = intree_mremap,
 		.huge_bytes = intree_huge_bytes,
 		.age = intree_age,
+		.fail_alloc = intree_fail_alloc,
 		.turns = &intree_turns,
 	},
 #endif

@@ -49,6 +49,8 @@ struct engine {
 	 * the MMU. NULL: only the kernel can ask that.
 	 */
 	bool (*age)(void *addr, size_t len);
+	/* Lets the @nth of the hypervisor's allocations from now on fail; 0: none. NULL: can't. */
+	void (*fail_alloc)(uint64_t nth);
 	/*
 	 * Guests' memory is the kernel's: shared copy-on-write after fork(2), merged by KSM,
 	 * swapped to a device, taken from pools of huge pages, seen in /proc/self. Otherwise it's a model of all

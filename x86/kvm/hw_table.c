@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "x86/kvm/hw_priv.h"
+#include "x86/kvm/kvm.h"
 
 #define PER_BLOCK (SZ_2M / SZ_4K)
 
@@ -80,12 +81,32 @@ static bool new_block(struct pool *pool)
 	return true;
 }
 
+/* How many allocations there are to be until one fails, that one included; 0: none. */
+static u64 fail_after;
+
+void intree_fail_alloc(uint64_t nth)
+{
+	__atomic_store_n(&fail_after, nth, __ATOMIC_RELAXED);
+}
+
+static bool fails(void)
+{
+	u64 n = __atomic_load_n(&fail_after, __ATOMIC_RELAXED);
+
+	while (n && !__atomic_compare_exchange_n(&fail_after, &n, n - 1, true, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED))
+		;
+	return n == 1;
+}
+
 void *hw_table_alloc(bool low)
 {
 	struct pool *pool = &pools[low];
 	void *table = NULL;
 	bool fresh = false;
 
+	if (fails())
+		return NULL;
 	hw_spin_lock(&pool->lock);
 	if (pool->free) {
 		table = pool->free;
@@ -122,7 +143,7 @@ void hw_table_free(void *table)
 
 void *hw_alloc(size_t size)
 {
-	return calloc(1, size);
+	return fails() ? NULL : calloc(1, size);
 }
 
 void hw_free(void *p)

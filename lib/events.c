@@ -2,6 +2,7 @@
 /*
  * Events and roots of the in-tree MMU, for tests and tools.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,28 @@ const char *event_stage_name(u64 stage)
 	return stage < ARRAY_LEN(names) ? names[stage] : NULL;
 }
 
+struct audit {
+	char *first;
+	size_t size;
+};
+
+static void hear_audit(void *arg, const char *line)
+{
+	struct audit *a = arg;
+
+	if (!a->first[0])
+		snprintf(a->first, a->size, "%s", line);
+}
+
+u32 vm_audit(struct vm *vm, char *first, size_t size)
+{
+	struct audit a = {first, size};
+
+	require_events();
+	first[0] = 0;
+	return mmu_check(intree_kvm(vm->fd), hear_audit, &a);
+}
+
 u64 vcpu_root_hpa(struct vcpu *v)
 {
 	require_events();
@@ -145,6 +168,14 @@ const char *event_stage_name(u64 stage)
 {
 	(void)stage;
 	return NULL;
+}
+
+u32 vm_audit(struct vm *vm, char *first, size_t size)
+{
+	(void)vm;
+	if (size)
+		first[0] = 0;
+	return 0;
 }
 
 u64 vcpu_root_hpa(struct vcpu *v)

@@ -50,6 +50,12 @@ const char *event_text(const struct event *e, char *buf, size_t size);
 /* The name of kvm_page_fault's argument "stage": a function's; NULL beyond the last one. */
 const char *event_stage_name(u64 stage);
 
+/*
+ * The auditor's check of the MMU's state (x86/mmu/mmu.h), as it is made after exits: how much is
+ * broken, and the first of it. Not while vCPUs run.
+ */
+u32 vm_audit(struct vm *vm, char *first, size_t size);
+
 /* The table that the vCPU's hardware walk begins with, or NO_ROOT: to be loaded. Not while it runs. */
 u64 vcpu_root_hpa(struct vcpu *v);
 /* Those of the @i-th previous root, from 0, latest first; CR3 in *@pgd. Beyond the last: NO_ROOT. */

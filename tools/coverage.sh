@@ -26,7 +26,7 @@ case " $* " in
 *" --config"*) ;;
 *)
 	for config in $("$build/tools/mmurun" --engine intree --dry-run) \
-		intree.npt=1,nx_huge_pages=force,max_huge_level=2 \
+		intree.npt=1,maxphyaddr=52,nx_huge_pages=force,max_huge_level=2 \
 		intree.npt=1,tdp_mmu=0,ad_bits=0,nx_huge_pages=force \
 		intree.npt=1,zap_all_on_slot=1,mmio_caching=0,interleave=3 \
 		intree.npt=0,flush_on_reuse=1,eager_page_split=0,interleave=5 \

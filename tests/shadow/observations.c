@@ -539,3 +539,59 @@ TEST(events_as_text, .what = "an event's text has its name, and each argument wi
 	EXPECT_GT(last, 64u);
 	EXPECT(roles || mmu_kind() == MMU_TDP_MMU, "pages come with their role");
 }
+
+/* --- the auditor -------------------------------------------------------------------------------- */
+
+/* The MMU's own entry of @level for @addr, below the vCPU's root, whose address is the host's. */
+static u64 *spte_of(struct vcpu *v, u64 addr, int root_level, int level)
+{
+	u64 *table = (u64 *)vcpu_root_hpa(v);
+
+	for (; root_level > level; root_level--)
+		table = (u64 *)(table[addr >> (12 + 9 * (root_level - 1)) & 511] & PTE_ADDR_MASK);
+	return &table[addr >> (12 + 9 * (level - 1)) & 511];
+}
+
+/* All other cases trust it to speak. */
+TEST(auditor, .what = "the auditor notices an entry that leads elsewhere, and one that is missing",
+     .modes = MODE(PM_LA48))
+{
+	u64 addr, *leaf, *dir, was;
+	char said[300] = "";
+	char bits[8] = "";
+	int levels = 4;
+	struct vm *vm;
+	struct vcpu *v;
+
+	require_events();
+	vm = vm_create(t->mode, .mem_size = 1 * MiB);
+	v = vm->vcpu[0];
+	number_frames(vm);
+	vm_map(vm, vm->test_gva, frame_gpa(vm, 3), SZ_4K, 1, PTE_W);
+	EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = vm->test_gva),
+		  frame_id(3));
+	addr = mmu_kind() == MMU_SHADOW ? vm->test_gva : frame_gpa(vm, 3);
+	if (mmu_kind() != MMU_SHADOW && engine_param("maxphyaddr", bits, sizeof(bits)) &&
+	    atoi(bits) == 52)
+		levels = 5;
+	EXPECT_EQ(vm_audit(vm, said, sizeof(said)), 0, "%s", said);
+
+	leaf = spte_of(v, addr, levels, 1);
+	was = *leaf;
+	*leaf = was ^ SZ_4K;
+	EXPECT_GE(vm_audit(vm, said, sizeof(said)), 1);
+	EXPECT(strstr(said, "another frame"), "%s", said);
+	*leaf = 0;
+	EXPECT_GE(vm_audit(vm, said, sizeof(said)), 1, "an entry less than are counted");
+	*leaf = was;
+	EXPECT_EQ(vm_audit(vm, said, sizeof(said)), 0, "%s", said);
+
+	dir = spte_of(v, addr, levels, 2);
+	was = *dir;
+	*dir = 0;
+	EXPECT_GE(vm_audit(vm, said, sizeof(said)), 1, "a table that nothing leads to");
+	*dir = was;
+	EXPECT_EQ(vm_audit(vm, said, sizeof(said)), 0, "%s", said);
+	EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = vm->test_gva),
+		  frame_id(3));
+}

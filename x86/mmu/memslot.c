@@ -217,9 +217,6 @@ void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn
 	bool pml = mmu_params_pml(&kvm->params);
 
 	hw_assert_write_locked(kvm);
-	if (!mask)
-		return;
-
 	/* Huge pages were left alone when logging started this way: now they must go. */
 	if (kvm->manual_dirty_log_protect && kvm->initially_all_set) {
 		gfn_t first = slot->base_gfn + offset + (u64)__builtin_ctzll(mask);

@@ -102,7 +102,8 @@ u32 vm_audit(struct vm *vm, char *first, size_t size)
 
 	require_events();
 	first[0] = 0;
-	return mmu_check(intree_kvm(vm->fd), hear_audit, &a);
+	mmu_check(intree_kvm(vm->fd), hear_audit, &a);
+	return intree_check();
 }
 
 u64 vcpu_root_hpa(struct vcpu *v)

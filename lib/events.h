@@ -51,8 +51,8 @@ const char *event_text(const struct event *e, char *buf, size_t size);
 const char *event_stage_name(u64 stage);
 
 /*
- * The auditor's check of the MMU's state (x86/mmu/mmu.h), as it is made after exits: how much is
- * broken, and the first of it. Not while vCPUs run.
+ * The auditor's check of the MMU's state (x86/mmu/mmu.h) and of what TLBs have, as it is made after
+ * exits: how much is broken, and the first of it. Not while vCPUs run. Of all VMs that there are.
  */
 u32 vm_audit(struct vm *vm, char *first, size_t size);
 

@@ -264,9 +264,12 @@ TEST(one_gib, .what = "a page of 1 GiB is mapped whole, split for the log, and c
 	struct vm *vm;
 	struct vcpu *v;
 	struct pages before, now;
+	char level[8];
 	u64 i;
 
 	require_tdp(MMU_TDP);
+	REQUIRE(!engine_param("max_huge_level", level, sizeof(level)) || atoi(level) == 3,
+		"SPTEs of 1 GiB (max_huge_level)");
 	vm = vm_create(no_paging(), .mem_gpa = SZ_1G, .mem_size = SZ_1G, .backing = MEM_HUGETLB_1G);
 	v = vm->vcpu[0];
 	guest_do(v, .kind = AGENT_NOP);

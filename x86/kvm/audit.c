@@ -34,7 +34,7 @@ static void report(void *arg, const char *line)
 	fprintf(stderr, "mmu_check: %s\n", line);
 }
 
-int vm_check(struct vm *vm)
+static int vm_check(struct vm *vm)
 {
 	return mmu_check(&vm->kvm, report, NULL);
 }
@@ -197,17 +197,22 @@ void audit(struct vcpu *v)
 	__atomic_store_n(&vm->audit.gate, 1, __ATOMIC_RELEASE);
 }
 
-void audit_last(struct vm *vm)
+int audit_all(struct vm *vm)
 {
+	int broken = vm_check(vm);
 	unsigned int i;
 
-	if (!on(vm))
-		return;
-	MMU_BUG_ON(vm_check(vm));
 	hw_rcu_read_lock();
 	hw_write_lock(&vm->kvm);
 	for (i = 0; i < vm->kvm.nr_vcpus; i++)
-		MMU_BUG_ON(check_tlb(vm->vcpu[i]));
+		broken += check_tlb(vm->vcpu[i]);
 	hw_write_unlock(&vm->kvm);
 	hw_rcu_read_unlock();
+	return broken;
+}
+
+void audit_last(struct vm *vm)
+{
+	if (on(vm))
+		MMU_BUG_ON(audit_all(vm));
 }

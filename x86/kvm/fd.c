@@ -280,7 +280,7 @@ void fd_each_vm(void (*fn)(struct vm *vm, void *arg), void *arg)
 
 static void check_one(struct vm *vm, void *broken)
 {
-	*(int *)broken += vm_check(vm);
+	*(int *)broken += audit_all(vm);
 }
 
 int intree_check(void)

@@ -173,8 +173,11 @@ void vm_put(struct vm *vm);
 void vm_change_params(struct vm *vm, const struct mmu_params *old, const struct mmu_params *new);
 /* Calls @fn for each VM there is. */
 void fd_each_vm(void (*fn)(struct vm *vm, void *arg), void *arg);
-/* audit.c: mmu_check(), reported on stderr; how much is broken. */
-int vm_check(struct vm *vm);
+/*
+ * audit.c: mmu_check(), and what vCPUs' TLBs have, reported on stderr; how much is broken. While no
+ * vCPU runs.
+ */
+int audit_all(struct vm *vm);
 /* With params.check. Around all that is done for a vCPU but running the guest: */
 void audit_begin(struct vcpu *v);
 void audit_end(struct vcpu *v);

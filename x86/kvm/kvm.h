@@ -77,7 +77,7 @@ struct kvm *intree_kvm(int vm_fd);
 struct kvm_vcpu *intree_vcpu(int vcpu_fd);
 /* The @nth allocation of the MMU's from now on fails, once; 0: none does. For tests. */
 void intree_fail_alloc(uint64_t nth);
-/* mmu_check() of all VMs; prints what is broken on stderr. How much is. */
+/* mmu_check() of all VMs and what their vCPUs' TLBs have; prints what is broken on stderr. How much is. */
 int intree_check(void);
 
 #endif

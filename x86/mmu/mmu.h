@@ -429,7 +429,7 @@ void kvm_mmu_invalidate_mmio_sptes(struct kvm *kvm, u64 gen);
  */
 void kvm_mmu_slot_apply_flags(struct kvm *kvm, u32 old_flags, struct kvm_memory_slot *new);
 /*
- * Logs again the writes to frames @offset + the bits of @mask, of @slot. mmu_lock for write; the caller
+ * Logs again the writes to frames @offset + the bits of @mask (not 0), of @slot. mmu_lock for write; the caller
  * flushes before user space sees the bitmap.
  */
 void kvm_mmu_log_dirty_masked(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t offset,

@@ -187,9 +187,9 @@ const char *mmu_param_set(struct mmu_params *p, const char *name, size_t len, co
 		*uint_of(p, param) = number;
 		return NULL;
 	case KIND_NX_HUGE:
-		return set_nx_huge(p, value);
+		break;
 	}
-	return NULL;
+	return set_nx_huge(p, value);
 }
 
 /*

@@ -101,8 +101,6 @@ void text_role(struct text *t, union kvm_mmu_page_role role)
 	text_printf(t, "l%u", (unsigned int)role.level);
 	if (role.has_4_byte_gpte)
 		text_printf(t, " 4byte q%u", (unsigned int)role.quadrant);
-	else if (role.quadrant)
-		text_printf(t, " q%u", (unsigned int)role.quadrant);
 	text_str(t, role.direct ? " direct " : " ");
 	put(t, role.access & ACC_USER ? 'u' : '-');
 	put(t, role.access & ACC_WRITE ? 'w' : '-');

@@ -136,6 +136,14 @@ $(LIB): $(lib_o)
 $(LIBX86): $(x86_c:%.c=$(BUILD)/%.o)
 	rm -f $@ && $(AR) rcs $@ $^
 
+# programs that the suite replays are part of the program that does it
+corpus	:= $(sort $(wildcard tests/corpus/*.prog))
+$(BUILD)/tests/corpus.text: $(corpus)
+	@mkdir -p $(@D)
+	awk 'FNR == 1 { print "#file " FILENAME } { print }' $^ >$@
+$(BUILD)/tests/mmu/corpus.o: $(BUILD)/tests/corpus.text
+$(BUILD)/tests/mmu/corpus.o: HOSTCF += -DCORPUS='"$(BUILD)/tests/corpus.text"'
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(ALL_LIBS)
 	$(CC) $(HOSTCF) $< $(ALL_LIBS) $(LIBS) -o $@
 

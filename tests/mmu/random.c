@@ -14,7 +14,7 @@
 #include "random_program.h"
 
 #define KERNEL_COUNT 6
-#define OWN_COUNT    24
+#define OWN_COUNT    8
 #define NR_STEPS     400
 #define SHRINK_TRIES 400
 

@@ -26,10 +26,10 @@ quietly() {
 tools/setup.sh build lint || exit $?
 tools/lint.sh || failed
 
-quietly tools/sanitize.sh asan --config npt=1 --config npt=0
-quietly tools/sanitize.sh ubsan --config ept=1,ad_bits=0 --config npt=0
-# the long sweeps of mmu/permutations have no second thread
-quietly tools/sanitize.sh tsan --config npt=1 --config npt=0 'tdp/*' 'shadow/*' 'mmu/[!p]*'
+quietly tools/sanitize.sh asan-ubsan --config npt=1 --config npt=0
+# what has several threads
+quietly tools/sanitize.sh tsan --config npt=1 --config npt=0 'tdp/[pr]*' 'mmu/races' 'mmu/shootdown' \
+	'mmu/memslot' 'mmu/dirty_*' 'mmu/host_changes' 'shadow/rmap' 'shadow/unsync'
 
 quietly ./run_tests.sh --engine intree --config all --format ktap
 # the auditor after every exit, not only when it is due

@@ -5,7 +5,7 @@
 # with it, in a folder of its own below the build's; then the project's tests of the
 # processor, the MMU and the hypervisor run, then the suite.
 #
-#   tools/sanitize.sh asan|ubsan|tsan [OPTION of mmurun | GLOB]...
+#   tools/sanitize.sh asan|ubsan|asan-ubsan|tsan [OPTION of mmurun | GLOB]...
 #
 # Options and globs are for the suite, e.g. --config ept=1 'tdp/*'. A report ends the
 # case that made it, which is an error then. The exit status is the worse of the two runs'.
@@ -16,9 +16,10 @@ kind=${1-}
 case $kind in
 asan) sanitizer=address ;;
 ubsan) sanitizer=undefined ;;
+asan-ubsan) sanitizer=address,undefined ;;
 tsan) sanitizer=thread ;;
 *)
-	echo "usage: tools/sanitize.sh asan|ubsan|tsan [OPTION of mmurun | GLOB]..." >&2
+	echo "usage: tools/sanitize.sh asan|ubsan|asan-ubsan|tsan [OPTION of mmurun | GLOB]..." >&2
 	exit 2
 	;;
 esac

@@ -233,14 +233,18 @@ TEST(slot_before_sync, .what = "synchronising a table doesn't renew MMIO where m
      .modes = MODES_FEW, .fixes = (const char *const[]){"56f17dd3fbc4", NULL})
 {
 	struct last l = {0};
-	struct vm *vm = create(t->mode, &l);
-	struct vcpu *v = vm->vcpu[0];
-	gva_t gva = vm->test_gva;
+	struct vm *vm;
+	struct vcpu *v;
+	gva_t gva;
 	gpa_t io = 512 * MiB;
 	struct memslot *slot;
 	u64 emulated;
 	u32 i;
 
+	REQUIRE(!kvm_is_partial(), "a KVM that emulates only what it must");
+	vm = create(t->mode, &l);
+	v = vm->vcpu[0];
+	gva = vm->test_gva;
 	for (i = 0; i < 4; i++)
 		vm_map(vm, gva + i * SZ_4K, io + i * SZ_4K, SZ_4K, 1, PTE_W | PTE_A | PTE_D);
 	for (i = 0; i < 4; i++)

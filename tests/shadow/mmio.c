@@ -257,9 +257,16 @@ TEST(slot_before_sync, .what = "synchronising a table doesn't renew MMIO where m
 		((u32 *)slot->hva)[i * SZ_4K / 4] = 0x1234 + i;
 	guest_load_cr3(v, &vm->as);
 	l.count = 0;
-	for (i = 0; i < 4; i++)
-		EXPECT_EQ((u32)guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K),
-			  0x1234 + i, "page %u", i);
+	for (i = 0; i < 4; i++) {
+		u32 got = guest_do(v, .kind = AGENT_READ, .size = 4, .addr = gva + i * SZ_4K);
+
+		/* Linux 6.1 gives such an entry the new generation without looking for a slot. */
+		if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW &&
+		    got == mmio_value(io + i * SZ_4K))
+			test_xfail("arch/x86/kvm/mmu/mmu.c, sync_mmio_spte",
+				   "gpa %#lx is a device although a slot has it", io + i * SZ_4K);
+		EXPECT_EQ(got, 0x1234 + i, "page %u", i);
+	}
 	EXPECT_EQ(l.count, 0, "MMIO exits");
 	/* They are mapped now. */
 	if (!vcpu_has_stat(v, "insn_emulation"))

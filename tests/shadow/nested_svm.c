@@ -172,6 +172,20 @@ TEST(translates, .what = "L2 uses memory by its own tables, in L1's own paging m
 	check_access(&n, 7);
 }
 
+/*
+ * Linux 6.1 with npt=0 loses L1 at the first VMRUN or #VMEXIT between five levels and another mode.
+ * Where in nested_svm_vmexit() or before it isn't known; with npt=1 and on the in-tree engine it works.
+ */
+static bool la57_lost(struct vcpu *v, struct kvm_run *run, void *arg)
+{
+	(void)arg;
+	if (run->exit_reason == KVM_EXIT_SHUTDOWN && engine()->kernel_memory &&
+	    mmu_kind() == MMU_SHADOW && v->vm->mode->id == PM_LA57)
+		test_xfail("arch/x86/kvm/svm/nested.c, 5-level L1 with npt=0",
+			   "KVM_EXIT_SHUTDOWN on the way between L1 with five levels and L2");
+	return false;
+}
+
 TEST(modes, .what = "L2 in another paging mode than L1, turn by turn with L1's own accesses",
      .modes = MODES_64)
 {
@@ -183,6 +197,7 @@ TEST(modes, .what = "L2 in another paging mode than L1, turn by turn with L1's o
 		if (ids[i] == PM_PAE && quirk_pdpte_accessed())
 			continue;
 		n = nested_create(t, paging_mode(ids[i]));
+		n.v->other_exit = la57_lost;
 		vm_map(n.vm, 1ull << 40, n.vm->mem->gpa, 4 * SZ_4K, 1, PTE_W);
 		for (round = 0; round < 3; round++) {
 			check_access(&n, round);

@@ -264,7 +264,8 @@ TEST(slot_before_sync, .what = "synchronising a table doesn't renew MMIO where m
 		if (engine()->kernel_memory && mmu_kind() == MMU_SHADOW &&
 		    got == mmio_value(io + i * SZ_4K))
 			test_xfail("arch/x86/kvm/mmu/mmu.c, sync_mmio_spte",
-				   "gpa %#lx is a device although a slot has it", io + i * SZ_4K);
+				   "gpa %#lx is a device although a slot has it",
+				   (u64)(io + i * SZ_4K));
 		EXPECT_EQ(got, 0x1234 + i, "page %u", i);
 	}
 	EXPECT_EQ(l.count, 0, "MMIO exits");

@@ -133,6 +133,10 @@ $(BUILD)/lib/engine.o: $(BUILD)/.intree
 $(LIB): $(lib_o)
 	rm -f $@ && $(AR) rcs $@ $^
 
+# what a guest's every instruction goes through
+ifeq ($(SANITIZE)$(COVERAGE),)
+$(BUILD)/x86/%.o: HOSTCF += -O3
+endif
 $(LIBX86): $(x86_c:%.c=$(BUILD)/%.o)
 	rm -f $@ && $(AR) rcs $@ $^
 

@@ -7,37 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/test.h"
-
-#include "x86/kvm/internal.h"
+#include "tests/unit/test_mmu_vm.h"
 #include "x86/mmu/rmap.h"
-
-#define NR_FRAMES 2048
-
-static struct vm *vm;
-static struct kvm *kvm;
-static struct kvm_vcpu *vcpu;
-static struct kvm_memory_slot slot;
-static struct kvm_memslots *slots;
 
 static void init(void)
 {
-	vm = calloc(1, sizeof(*vm));
-	kvm = &vm->kvm;
-	ASSERT_EQ(hw_vm_init(vm), 0);
-	kvm->params = mmu_params_default();
-	kvm->params.tdp = false;
-	ASSERT_EQ(kvm_mmu_init_vm(kvm), 0);
-	slot = (struct kvm_memory_slot){.npages = NR_FRAMES, .hva = SZ_1G};
-	ASSERT_EQ(kvm_mmu_slot_create(kvm, &slot), 0);
-	slots = calloc(1, sizeof(*slots) + sizeof(slots->slot[0]));
-	slots->nr = 1;
-	slots->slot[0] = &slot;
-	kvm->memslots[0] = slots;
-	kvm->arch.n_max_mmu_pages = 100000;
-	vcpu = calloc(1, sizeof(*vcpu));
-	vcpu->kvm = kvm;
-	ASSERT_EQ(kvm_mmu_create(vcpu), 0);
+	make_vm();
 	ASSERT_EQ(mmu_trace_start(kvm, 1024), 0);
 	hw_write_lock(kvm);
 }

@@ -378,6 +378,23 @@ static void describe_wrong(struct model *m, const struct expect *e, const struct
 	model_wrong(m, e->step, "%s", text);
 }
 
+/* @which of the allowed outcomes came. */
+static void note_behaviour(const struct model *m, const struct expect *e, u32 which)
+{
+	const struct step *s = &m->p->steps[e->step];
+	const struct outcome *o = &e->out[which];
+	u64 key = s->kind;
+
+	key = key * PM_NONE + m->m->id;
+	key = key << 3 | (s->flags & (STEP_USER | STEP_AC | STEP_NOFLUSH));
+	key = key << 1 | (s->place == PLACE_CROSS);
+	key = key << 2 | (e->nr > 3 ? 3 : e->nr);
+	key = key << 1 | !!which;
+	key = key << 1 | (e->nr && o->mmio);
+	key = key << 16 | (e->nr && o->verdict == ORACLE_PF ? o->error : 0);
+	m->o->behaviours[key * 0x9e3779b97f4a7c15ull >> (64 - MODEL_BEHAVIOURS_SHIFT)] = 1;
+}
+
 static void judge_one(struct model *m, u32 i)
 {
 	const struct expect *e = &m->expect[i];
@@ -396,9 +413,13 @@ static void judge_one(struct model *m, u32 i)
 			describe_wrong(m, e, &res, w);
 		return;
 	}
-	for (k = 0; k < e->nr; k++)
-		if (is_allowed(e, &e->out[k], &res, w))
-			return;
+	for (k = 0; k < e->nr; k++) {
+		if (!is_allowed(e, &e->out[k], &res, w))
+			continue;
+		if (m->o->behaviours)
+			note_behaviour(m, e, k);
+		return;
+	}
 	describe_wrong(m, e, &res, w);
 }
 

@@ -22,8 +22,17 @@ struct model_result {
 	u64 left_out;
 };
 
+/*
+ * Kinds of behaviour that a run has shown, one flag each: what was done in which mode and ring, how many outcomes were
+ * allowed, which of them came, with which error code. The same number stands for the same behaviour in all runs; two
+ * may share one.
+ */
+#define MODEL_BEHAVIOURS_SHIFT 14
+#define MODEL_BEHAVIOURS       BIT(MODEL_BEHAVIOURS_SHIFT)
+
 struct model_options {
-	bool verbose; /* each step and what came of it on stdout */
+	bool verbose;	/* each step and what came of it on stdout */
+	u8 *behaviours; /* MODEL_BEHAVIOURS flags that model_run() sets; NULL: nobody wants to know */
 };
 
 /*

@@ -37,6 +37,8 @@ struct campaign {
 	const struct options *o;
 	struct worker *w; /* shared */
 	volatile u64 *next_seed;
+	u8 *behaviours; /* shared */
+	u32 seen_behaviours;
 	double started, deadline;
 	u32 findings;
 	bool skipped, stop;
@@ -62,7 +64,7 @@ void choose_program(const struct options *o, u64 seed, struct program *p)
 
 static void work(struct campaign *c, struct worker *w)
 {
-	struct model_options mo = {0};
+	struct model_options mo = {.behaviours = c->behaviours};
 	u64 last = c->o->programs ? c->o->seed + c->o->programs : ~0ull;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -253,6 +255,15 @@ static void totals(const struct campaign *c, u64 *programs, u64 *judged, u64 *le
 	}
 }
 
+static u32 count_behaviours(const struct campaign *c)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < MODEL_BEHAVIOURS; i++)
+		n += c->behaviours[i];
+	return n;
+}
+
 static void save_state(const struct campaign *c)
 {
 	char path[600];
@@ -287,21 +298,25 @@ static u64 saved_seed(const struct options *o)
 	return seed;
 }
 
-static void progress(const struct campaign *c, double *last)
+static void progress(struct campaign *c, double *last)
 {
 	double now = seconds_now();
 	u64 programs, judged, left_out;
+	u32 behaviours;
 
 	if (now - *last < 5)
 		return;
 	*last = now;
 	totals(c, &programs, &judged, &left_out);
 	save_state(c);
+	behaviours = count_behaviours(c);
 	if (!c->o->quiet)
 		fprintf(stderr,
-			"%.0f s: %lu programs, %lu operations, %.0f a second, %u findings\n",
-			now - c->started, programs, judged, judged / (now - c->started),
-			c->findings);
+			"%.0f s: %lu programs, %lu operations, %.0f a second, %u behaviours (+%u), "
+			"%u findings\n",
+			now - c->started, programs, judged, judged / (now - c->started), behaviours,
+			behaviours - c->seen_behaviours, c->findings);
+	c->seen_behaviours = behaviours;
 }
 
 static bool step(struct campaign *c)
@@ -330,7 +345,7 @@ int campaign(const struct options *o)
 	struct campaign c = {.o = o, .started = seconds_now()};
 	u64 programs, judged, left_out;
 	double last = c.started, took;
-	size_t size = o->jobs * sizeof(*c.w) + sizeof(u64);
+	size_t size = o->jobs * sizeof(*c.w) + sizeof(u64) + MODEL_BEHAVIOURS;
 
 	c.w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (c.w == MAP_FAILED) {
@@ -338,6 +353,7 @@ int campaign(const struct options *o)
 		return 2;
 	}
 	c.next_seed = (u64 *)(c.w + o->jobs);
+	c.behaviours = (u8 *)(c.next_seed + 1);
 	*c.next_seed = o->resume ? saved_seed(o) : o->seed;
 	c.deadline = o->seconds ? c.started + o->seconds : 0;
 	if (!strcmp(o->engine, "kvm"))
@@ -358,7 +374,7 @@ int campaign(const struct options *o)
 	save_state(&c);
 	totals(&c, &programs, &judged, &left_out);
 	printf("# judged %lu operations in %.2f s (%.0f a second), %lu programs, %lu left out, "
-	       "%u findings\n",
-	       judged, took, judged / took, programs, left_out, c.findings);
+	       "%u behaviours, %u findings\n",
+	       judged, took, judged / took, programs, left_out, count_behaviours(&c), c.findings);
 	return c.findings ? 1 : c.skipped && !programs ? 4 : 0;
 }

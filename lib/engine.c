@@ -287,7 +287,7 @@ bool engine_param_bool(const char *name, bool fallback)
 	return strchr("YyTt123456789", value[0]);
 }
 
-unsigned int mmu_kind(void)
+static unsigned int read_mmu_kind(void)
 {
 	char value[32];
 
@@ -297,4 +297,16 @@ unsigned int mmu_kind(void)
 	if (!strchr("Yy1", value[0]) || !engine_param_bool("tdp", true))
 		return MMU_SHADOW;
 	return engine_param_bool("tdp_mmu", false) ? MMU_TDP_MMU : MMU_TDP_LEGACY;
+}
+
+unsigned int mmu_kind(void)
+{
+	/* Each access that is judged may ask, and a kernel answers through files. */
+	static _Atomic unsigned int kernel_kind;
+
+	if (is_intree(engine()))
+		return read_mmu_kind();
+	if (!kernel_kind)
+		kernel_kind = read_mmu_kind();
+	return kernel_kind;
 }

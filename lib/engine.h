@@ -96,6 +96,7 @@ const char *engine_config_names(void);
 /*
  * The kind of MMU that the guests of this engine get, one of MMU_TDP_MMU,
  * MMU_TDP_LEGACY and MMU_SHADOW (lib/test.h), or 0 when it can't be told.
+ * A kernel is asked once in a process, the in-tree engine each time.
  */
 unsigned int mmu_kind(void);
 

@@ -56,6 +56,18 @@ enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 	return WHERE_HOLE;
 }
 
+bool model_was_mmio(struct model *m, gpa_t gpa, u64 **word, u64 *bit)
+{
+	bool away = gpa >= AWAY_GPA;
+	u64 page = (gpa - (away ? AWAY_GPA : HOME_GPA)) / SZ_4K;
+
+	if (gpa < HOME_GPA || page >= MEM_SIZE / SZ_4K)
+		return false;
+	*word = &m->was_mmio[away][page / 64];
+	*bit = 1ull << page % 64;
+	return true;
+}
+
 u32 cell_offset(const struct model *m, int cell)
 {
 	return cell == DATA_CELL ? DATA_AT : m->index[cell] * m->m->pte_size;

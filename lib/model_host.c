@@ -30,6 +30,11 @@ static void forget_dirty(struct model *m)
 		m->frame[i].dirty = false;
 }
 
+static void forget_mmio(struct model *m)
+{
+	memset(m->was_mmio, 0, sizeof(m->was_mmio));
+}
+
 /*
  * What translations said of the memslot is gone once KVM has dropped it; what they said of entries
  * is as old as before, and stays allowed.
@@ -43,6 +48,7 @@ static bool slot_step(struct model *m, const struct step *s)
 		if (!m->slot_there)
 			return false;
 		slot_delete(m->vm->mem);
+		forget_mmio(m);
 		m->slot_there = false;
 		m->logging = false;
 		m->vm->mem->flags = 0;
@@ -58,6 +64,7 @@ static bool slot_step(struct model *m, const struct step *s)
 		if (!m->slot_there || gpa == m->mem_gpa)
 			return false;
 		slot_move(m->vm->mem, gpa);
+		forget_mmio(m);
 		set_gpa(m, gpa);
 		return true;
 	default:

@@ -101,6 +101,8 @@ struct model {
 	struct model_vcpu vcpu[PROGRAM_VCPUS];
 	gpa_t tables, mem_gpa;
 	bool slot_there, logging;
+	/* pages of the data's memslot used as MMIO while it was away, at home and in its other place */
+	u64 was_mmio[2][MEM_SIZE / SZ_4K / 64];
 	bool kernel, shadow;	    /* the engine: /dev/kvm; the shadow MMU */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
 	u32 width;		    /* of an access to a cell */
@@ -136,6 +138,8 @@ u32 tail_shift(const struct model *m);
 u32 cell_offset(const struct model *m, int cell);
 u64 model_entry(const struct model *m, const struct entry_spec *e);
 u64 mmio_value(gpa_t gpa, u32 size);
+/* The word and bit of @gpa in was_mmio; false: no memory ever comes there. */
+bool model_was_mmio(struct model *m, gpa_t gpa, u64 **word, u64 *bit);
 
 /* @f's cell now holds @value: the guest, or the host, stored it. */
 void model_store(struct model *m, struct frame *f, int cell, u64 value);

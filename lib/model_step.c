@@ -116,6 +116,26 @@ static u64 width_mask(const struct model *m)
 	return m->width == 8 ? ~0ull : 0xffffffff;
 }
 
+/*
+ * Linux 6.1's shadow MMU renews an MMIO translation when it synchronises the table, though a memslot
+ * has come there since: shadow/mmio.slot_before_sync. True of an access that may meet one.
+ */
+static bool renewed_mmio(struct model *m, gpa_t gpa)
+{
+	u64 *word, bit;
+
+	return m->kernel && m->shadow && model_was_mmio(m, gpa, &word, &bit) && (*word & bit);
+}
+
+/* What an access to a device leaves behind. */
+static void note_mmio(struct model *m, gpa_t gpa)
+{
+	u64 *word, bit;
+
+	if (model_was_mmio(m, gpa, &word, &bit))
+		*word |= bit;
+}
+
 /* Fills what is known of the value at @o->gpa. False: no manual tells what the access does. */
 static bool fill_outcome(struct model *m, const struct step *s, struct outcome *o)
 {
@@ -129,10 +149,13 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 		o->mmio = true;
 		o->value = mmio_value(o->gpa, m->width);
 		o->mask = width_mask(m);
+		note_mmio(m, o->gpa);
 		return s->kind == STEP_READ || s->kind == STEP_WRITE;
 	case WHERE_FRAME:
 		break;
 	}
+	if (renewed_mmio(m, o->gpa))
+		return false;
 	if (s->kind == STEP_EXEC) {
 		o->value = f->number;
 		o->mask = 0xffffffff;
@@ -299,7 +322,7 @@ static struct frame *plain_frame(struct model *m, const struct oracle_outcome *o
 	struct frame *f;
 
 	if (o->verdict != ORACLE_OK || model_where(m, o->gpa, &f) != WHERE_FRAME || f->is_table ||
-	    f->read_only)
+	    f->read_only || renewed_mmio(m, o->gpa))
 		return NULL;
 	return f;
 }

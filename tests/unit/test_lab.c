@@ -332,10 +332,37 @@ TEST(command, .what = "QEMU gets the image, an archive with the plan, and parame
 	EXPECT_LINE(&p, "  # plan env MMUSCOPE_ENV=kvm.lab.npt=0");
 	EXPECT_LINE(&p, "  # plan env MMUSCOPE_KMSG=1");
 	EXPECT_LINE(&p, "  # plan env MMUSCOPE_STRICT=1");
-	EXPECT_LINE(&p, "  # plan arg /mmuscope/mmusuite");
+	EXPECT_LINE(&p, "  # plan arg /mmuscope/tools/mmusuite");
 	EXPECT_LINE(&p, "  # plan arg mmu/*");
 	shell("grep -q -- \"'-kernel' '%s'\" '%s/kvm.lab.npt=0/command'", s.image, s.output);
 	shell("grep -qx '%s' '%s/kvm.lab.npt=0/kernel'", FAKE_RELEASE, s.output);
+}
+
+TEST(fuzz, .what = "mmufuzz in place of the suite: its options, and the files of what it finds")
+{
+	struct stage s = make_stage();
+	struct program p;
+
+	REQUIRE(have("cpio"), "(tools/setup.sh lab)");
+	put_script(stage_path(&s, "build/tools/mmufuzz"), "");
+	stage_qemu(&s, "prev=; for a in \"$@\"; do [ \"$prev\" = -initrd ] && "
+		       "cpio -i --quiet --to-stdout mmuscope/plan <\"$a\" | "
+		       "sed -n 's/^arg /# plan /p'; prev=$a; done\n" HELLO
+		       "printf 'KTAP version 1\\n1..1\\n# start: fuzz/random\\n'\n"
+		       "printf '# @file 7.shrunk mode la48\\n# @file 7.shrunk\\n'\n"
+		       "printf '# @file ../evil x\\n# @file .evil x\\n'\n"
+		       "printf '# finding: seed 7\\nnot ok 1 fuzz/random\\n'\n" DONE(1));
+	p = MMURUN(&s, LAB(&s), "--config", "npt=0", "--seed", "9", "--fuzz", "30", "--", "--mode",
+		   "la48");
+	EXPECT_EQ(p.status, 1, "%s", p.text);
+	EXPECT_LINE(&p, "  # plan /mmuscope/tools/mmufuzz");
+	EXPECT_LINE(&p, "  # plan 30");
+	EXPECT_LINE(&p, "  # plan --mode");
+	EXPECT_LINE(&p, "  # finding: seed 7");
+	EXPECT_LINE(&p, "  not ok 1 fuzz/random");
+	EXPECT_HAS(&p, "--config npt=0 --seed 9 --fuzz 30 -- --mode la48\n");
+	shell("printf 'mode la48\\n\\n' | cmp - '%s/kvm.lab.npt=0/7.shrunk'", s.output);
+	shell("! find '%s' -name '*evil*' | grep .", s.output);
 }
 
 TEST(comma, .what = "a comma of the configuration's is not one of QEMU's options")

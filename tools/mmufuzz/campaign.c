@@ -108,6 +108,16 @@ static void start(struct campaign *c, struct worker *w)
 	}
 }
 
+static void totals(const struct campaign *c, u64 *programs, u64 *judged, u64 *left_out)
+{
+	*programs = *judged = *left_out = 0;
+	for (u32 i = 0; i < c->o->jobs; i++) {
+		*programs += c->w[i].programs;
+		*judged += c->w[i].judged;
+		*left_out += c->w[i].left_out;
+	}
+}
+
 /* --- findings ------------------------------------------------------------------------------ */
 
 static void make_output(const char *dir)
@@ -126,55 +136,82 @@ static void make_output(const char *dir)
 
 static void describe(const struct campaign *c, u64 seed, const char *what, char *text, size_t size)
 {
+	/* mmurun's name for this machine and its parameters */
+	const char *where = getenv("MMUSCOPE_ENV");
 	struct utsname u;
 
 	uname(&u);
-	snprintf(text, size, "engine %s, config \"%s\", kernel %s, seed %lu\n%s", c->o->engine,
-		 c->o->config, u.release, seed, what);
+	snprintf(text, size, "%s, config \"%s\", kernel %s, seed %lu\n%s",
+		 where ? where : c->o->engine, c->o->config, u.release, seed, what);
+}
+
+/* Where the finding of @seed goes that ends in @suffix; its name alone from *@name on. */
+static void finding_path(const struct campaign *c, u64 seed, const char *suffix, char *path,
+			 size_t size, const char **name)
+{
+	u32 n = snprintf(path, size, "%s/", c->o->output);
+
+	snprintf(path + n, size - n, "%lu.%s", seed, suffix);
+	*name = path + n;
+}
+
+static void keep_program(const struct campaign *c, u64 seed, const char *suffix,
+			 const struct program *p, const char *what)
+{
+	char path[600], text[8192];
+	const char *name;
+
+	finding_path(c, seed, suffix, path, sizeof(path), &name);
+	describe(c, seed, what, text, sizeof(text));
+	if (!write_program(path, p, text))
+		fprintf(stderr, "mmufuzz: %s: %s\n", path, strerror(errno));
+	say_file(path, name);
+}
+
+static void keep_dmesg(const struct campaign *c, u64 seed, const char *dmesg)
+{
+	char path[600];
+	const char *name;
+	FILE *f;
+
+	finding_path(c, seed, "dmesg", path, sizeof(path), &name);
+	f = fopen(path, "we");
+	if (!f)
+		return;
+	fputs(dmesg, f);
+	fclose(f);
+	say_file(path, name);
 }
 
 static void keep(struct campaign *c, u64 seed, const char *what, enum trial_end end,
 		 const char *dmesg)
 {
-	char path[600], text[8192];
+	u64 programs, judged, left_out;
 	struct program p;
 	struct trial t;
 
 	c->findings++;
 	make_output(c->o->output);
-	describe(c, seed, what, text, sizeof(text));
 	choose_program(c->o, seed, &p);
-	snprintf(path, sizeof(path), "%s/%lu.program", c->o->output, seed);
-	if (!write_program(path, &p, text))
-		fprintf(stderr, "mmufuzz: %s: %s\n", path, strerror(errno));
-	printf("finding: seed %lu, %s\n%s\n", seed, path, what);
-	if (dmesg) {
-		FILE *f;
-
-		snprintf(path, sizeof(path), "%s/%lu.dmesg", c->o->output, seed);
-		f = fopen(path, "we");
-		if (f) {
-			fputs(dmesg, f);
-			fclose(f);
-		}
-	}
+	totals(c, &programs, &judged, &left_out);
+	say("finding: seed %lu after %.1f s, %lu operations, in %s\n%s", seed,
+	    seconds_now() - c->started, judged, c->o->output, what);
+	keep_program(c, seed, "program", &p, what);
+	if (dmesg)
+		keep_dmesg(c, seed, dmesg);
 	if (!c->o->shrink || end == TRIAL_OK)
 		goto out;
 	trial_run(&p, false, &t);
 	if (t.end == TRIAL_OK || t.end == TRIAL_SKIPPED) {
-		printf("  it does not come back when the program is run by itself\n");
+		say("  it does not come back when the program is run by itself");
 		goto out;
 	}
 	trial_shrink(&p, t.end, c->o->tries);
 	trial_run(&p, false, &t);
-	describe(c, seed, t.text, text, sizeof(text));
-	snprintf(path, sizeof(path), "%s/%lu.shrunk", c->o->output, seed);
-	if (!write_program(path, &p, text))
-		fprintf(stderr, "mmufuzz: %s: %s\n", path, strerror(errno));
-	printf("shrunk to %u steps, %s\n%s\n", p.nr_steps, path, t.text);
-	program_print(&p, stdout);
+	say("shrunk to %u steps\n%s", p.nr_steps, t.text);
+	say_program(&p);
+	keep_program(c, seed, "shrunk", &p, t.text);
 out:
-	fflush(stdout);
 	program_free(&p);
 }
 
@@ -245,16 +282,6 @@ static void watch_hang(struct worker *w)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
-static void totals(const struct campaign *c, u64 *programs, u64 *judged, u64 *left_out)
-{
-	*programs = *judged = *left_out = 0;
-	for (u32 i = 0; i < c->o->jobs; i++) {
-		*programs += c->w[i].programs;
-		*judged += c->w[i].judged;
-		*left_out += c->w[i].left_out;
-	}
-}
-
 static u32 count_behaviours(const struct campaign *c)
 {
 	u32 n = 0;
@@ -264,21 +291,28 @@ static u32 count_behaviours(const struct campaign *c)
 	return n;
 }
 
-static void save_state(const struct campaign *c)
+/* Of those that are still running. */
+static u64 lowest_seed(const struct campaign *c)
 {
-	char path[600];
 	u64 lowest = *c->next_seed;
-	FILE *f;
 
 	for (u32 i = 0; i < c->o->jobs; i++)
 		if (c->w[i].pid && c->w[i].seed < lowest)
 			lowest = c->w[i].seed;
+	return lowest;
+}
+
+static void save_state(const struct campaign *c)
+{
+	char path[600];
+	FILE *f;
+
 	make_output(c->o->output);
 	snprintf(path, sizeof(path), "%s/campaign", c->o->output);
 	f = fopen(path, "we");
 	if (!f)
 		return;
-	fprintf(f, "next-seed %lu\n", lowest);
+	fprintf(f, "next-seed %lu\n", lowest_seed(c));
 	fclose(f);
 }
 
@@ -311,11 +345,11 @@ static void progress(struct campaign *c, double *last)
 	save_state(c);
 	behaviours = count_behaviours(c);
 	if (!c->o->quiet)
-		fprintf(stderr,
-			"%.0f s: %lu programs, %lu operations, %.0f a second, %u behaviours (+%u), "
-			"%u findings\n",
-			now - c->started, programs, judged, judged / (now - c->started), behaviours,
-			behaviours - c->seen_behaviours, c->findings);
+		say_progress("%.0f s: %lu programs, %lu operations, %.0f a second, %u behaviours "
+			     "(+%u), %u findings, at seed %lu",
+			     now - c->started, programs, judged, judged / (now - c->started),
+			     behaviours, behaviours - c->seen_behaviours, c->findings,
+			     lowest_seed(c));
 	c->seen_behaviours = behaviours;
 }
 
@@ -347,6 +381,8 @@ int campaign(const struct options *o)
 	double last = c.started, took;
 	size_t size = o->jobs * sizeof(*c.w) + sizeof(u64) + MODEL_BEHAVIOURS;
 
+	if (o->ktap)
+		say_in_ktap("fuzz/random");
 	c.w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (c.w == MAP_FAILED) {
 		perror("mmufuzz");
@@ -373,8 +409,12 @@ int campaign(const struct options *o)
 	}
 	save_state(&c);
 	totals(&c, &programs, &judged, &left_out);
-	printf("# judged %lu operations in %.2f s (%.0f a second), %lu programs, %lu left out, "
-	       "%u behaviours, %u findings\n",
-	       judged, took, judged / took, programs, left_out, count_behaviours(&c), c.findings);
-	return c.findings ? 1 : c.skipped && !programs ? 4 : 0;
+	say_judged("%lu operations in %.2f s (%.0f a second), %lu programs, %lu left out, "
+		   "%u behaviours, %u findings",
+		   judged, took, judged / took, programs, left_out, count_behaviours(&c),
+		   c.findings);
+	if (c.findings)
+		return say_end(1, NULL);
+	return c.skipped && !programs ? say_end(EXIT_SKIPPED, "nothing could be run")
+				      : say_end(0, NULL);
 }

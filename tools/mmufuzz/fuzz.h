@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the parts of mmufuzz share: options.c, main.c (replaying, converting), campaign.c (workers
- * and findings), trial.c (one program in a process of its own).
+ * and findings), trial.c (one program in a process of its own), say.c (output).
  */
 #ifndef TOOLS_MMUFUZZ_FUZZ_H
 #define TOOLS_MMUFUZZ_FUZZ_H
@@ -19,7 +19,7 @@ struct options {
 	u32 jobs, steps, tries;
 	u32 vcpus;			/* 0: by seed */
 	const struct paging_mode *mode; /* NULL: by seed */
-	bool no_host, shrink, resume, keep_going, quiet, verbose;
+	bool no_host, shrink, resume, keep_going, quiet, verbose, ktap;
 	const char *engine, *config, *output, *replay, *convert;
 };
 
@@ -57,6 +57,20 @@ u32 trial_shrink(struct program *p, enum trial_end end, u32 tries);
 
 /* Writes @p to @path with @text as comments before it; false and errno when that fails. */
 bool write_program(const char *path, const struct program *p, const char *text);
+
+/* From here on all is said as the KTAP case @name. */
+void say_in_ktap(const char *name);
+/* Lines of a result; without a newline at the end. */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* On stderr, or as a fact of KTAP. */
+void say_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* How much was judged: on stdout, or as a fact. */
+void say_judged(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void say_program(const struct program *p);
+/* In KTAP: what @path holds, for whoever can't read files here, to be kept as @name. */
+void say_file(const char *path, const char *name);
+/* The case's end, when there is one; @status is that of the process, and is returned. */
+int say_end(int status, const char *reason);
 
 /* The exit status of the whole. */
 int campaign(const struct options *o);

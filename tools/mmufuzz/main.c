@@ -43,27 +43,29 @@ static int replay(const struct options *o)
 	enum trial_end end;
 
 	read_or_exit(&p, o->replay);
+	if (o->ktap)
+		say_in_ktap("fuzz/replay");
 	trial_run(&p, o->verbose, &t);
 	end = t.end;
 	switch (end) {
 	case TRIAL_OK:
-		printf("# judged %lu operations, %lu left out: nothing wrong\n", t.judged,
-		       t.left_out);
-		return 0;
+		say_judged("%lu operations, %lu left out: nothing wrong", t.judged, t.left_out);
+		program_free(&p);
+		return say_end(0, NULL);
 	case TRIAL_SKIPPED:
-		printf("%s\n", t.text);
-		return 4;
+		say("%s", t.text);
+		return say_end(EXIT_SKIPPED, t.text);
 	default:
-		printf("%s\n", t.text);
+		say("%s", t.text);
 	}
 	if (o->shrink) {
 		u32 tries = trial_shrink(&p, end, o->tries);
 
-		printf("# %u steps are left after %u tries\n", p.nr_steps, tries);
-		program_print(&p, stdout);
+		say("# %u steps are left after %u tries", p.nr_steps, tries);
+		say_program(&p);
 	}
 	program_free(&p);
-	return 1;
+	return say_end(1, NULL);
 }
 
 /* The program as a case of its own, its lines as string literals. */

@@ -35,6 +35,7 @@ static const char usage[] =
 	"  --verbose        with --replay: each step and what came of it\n"
 	"  --convert FILE   print the program as a test case in C\n"
 	"  --quiet          no progress\n"
+	"  --ktap           say it as one KTAP case, files included: for run_tests.sh\n"
 	"  --help           this text\n"
 	"\n"
 	"Exit status: 0 nothing found, 1 a finding, 2 usage or a broken file, 4 nothing could be run.\n";
@@ -98,6 +99,7 @@ enum {
 	OPT_VERBOSE,
 	OPT_CONVERT,
 	OPT_QUIET,
+	OPT_KTAP,
 	OPT_HELP,
 };
 
@@ -122,6 +124,7 @@ static const struct option long_options[] = {
 	{"verbose", 0, 0, OPT_VERBOSE},
 	{"convert", 1, 0, OPT_CONVERT},
 	{"quiet", 0, 0, OPT_QUIET},
+	{"ktap", 0, 0, OPT_KTAP},
 	{"help", 0, 0, OPT_HELP},
 	{0, 0, 0, 0},
 };
@@ -189,6 +192,9 @@ static void take(struct options *o, int c, const char *name, char *value)
 		break;
 	case OPT_QUIET:
 		o->quiet = true;
+		break;
+	case OPT_KTAP:
+		o->ktap = true;
 		break;
 	case OPT_HELP:
 		fputs(usage, stdout);

@@ -83,19 +83,29 @@ void trial_run(const struct program *p, bool verbose, struct trial *t)
 	munmap(res, sizeof(*res));
 }
 
+struct shrinking {
+	enum trial_end end;
+	double said; /* when progress was told last */
+};
+
 static bool fails_alike(void *arg, const struct program *p)
 {
-	enum trial_end *end = arg;
+	struct shrinking *s = arg;
 	struct trial t;
 
 	if (interrupted)
 		return false;
+	if (seconds_now() - s->said > 5) {
+		s->said = seconds_now();
+		say_progress("shrinking, at %u steps", p->nr_steps);
+	}
 	trial_run(p, false, &t);
-	return t.end == *end;
+	return t.end == s->end;
 }
 
 u32 trial_shrink(struct program *p, enum trial_end end, u32 tries)
 {
+	struct shrinking s = {.end = end, .said = seconds_now()};
 	struct trial t;
 
 	/* Nothing after the step that showed it is needed. */
@@ -105,11 +115,11 @@ u32 trial_shrink(struct program *p, enum trial_end end, u32 tries)
 
 		program_copy(&cut, p);
 		cut.nr_steps = t.step + 1;
-		if (fails_alike(&end, &cut))
+		if (fails_alike(&s, &cut))
 			program_copy(p, &cut);
 		program_free(&cut);
 	}
-	return program_shrink(p, fails_alike, &end, tries);
+	return program_shrink(p, fails_alike, &s, tries);
 }
 
 bool write_program(const char *path, const struct program *p, const char *text)

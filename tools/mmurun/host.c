@@ -136,17 +136,19 @@ static enum exit_code verdict(const struct stream *s, int status, bool ended, ch
 		return EXIT_DIED;
 	}
 	if (WIFSIGNALED(status)) {
-		*reason = format("mmusuite was killed by signal %d", WTERMSIG(status));
+		*reason = format("%s was killed by signal %d", program_name(s->run->o),
+				 WTERMSIG(status));
 		return EXIT_BROKEN;
 	}
 	if (code != EXIT_PASS && code != EXIT_FAILED && code != EXIT_NOTHING) {
-		*reason = format("mmusuite ended with %d", code);
+		*reason = format("%s ended with %d", program_name(s->run->o), code);
 		return EXIT_BROKEN;
 	}
 	if (s->failures)
 		return EXIT_FAILED;
 	if (code == EXIT_FAILED) {
-		*reason = strdup("mmusuite reports a failure, but none was seen");
+		*reason =
+			format("%s reports a failure, but none was seen", program_name(s->run->o));
 		return EXIT_BROKEN;
 	}
 	return s->ran ? EXIT_PASS : EXIT_NOTHING;
@@ -162,8 +164,6 @@ static bool host_is_whole(void)
 
 enum exit_code host_run(struct run *run, char **reason)
 {
-	char *suite = format("%s/tools/mmusuite", build_dir());
-	char *tests = format("%s/tests", build_dir());
 	char *log = format("%s/console.log", run->dir);
 	char *env_name = format("MMUSCOPE_ENV=%s", run->env->name);
 	char *config = format("MMUSCOPE_CONFIG=%s", run->env->config);
@@ -171,7 +171,7 @@ enum exit_code host_run(struct run *run, char **reason)
 	/* a KVM that was probed and is whole needs no probing from within the cases */
 	char *env[] = {env_name, intree ? "MMUSCOPE_ENGINE=intree" : "MMUSCOPE_ENGINE=kvm", config,
 		       intree || host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL, NULL};
-	char **argv = suite_argv(run->o, run->env->kind, suite, tests, run->names);
+	char **argv = program_argv(run, build_dir());
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int limit = patience(run->o);
 	int channel[2] = {-1, -1}, status = 0;
@@ -187,7 +187,7 @@ enum exit_code host_run(struct run *run, char **reason)
 	if (channel[1] >= 0)
 		close(channel[1]);
 	if (pid < 0) {
-		*reason = format("%s does not start: %s", suite, strerror(errno));
+		*reason = format("%s does not start: %s", argv[0], strerror(errno));
 		goto out;
 	}
 	stream_open(&s, run);
@@ -219,7 +219,5 @@ out:
 	free(config);
 	free(env_name);
 	free(log);
-	free(tests);
-	free(suite);
 	return code;
 }

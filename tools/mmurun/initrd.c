@@ -72,41 +72,67 @@ static bool link_libraries(const char *stage, char *const programs[])
 	return ok;
 }
 
-static bool link_programs(const char *stage)
+/* The programs that go in, for ldd. */
+struct programs {
+	const char *stage;
+	char *word[1024];
+	size_t nr;
+};
+#define NR_WORDS (sizeof(((struct programs *)0)->word) / sizeof(char *))
+
+/* One of the build, at the same place below LAB_ROOT. */
+static bool add_program(struct programs *p, const char *name)
+{
+	char *inside = format(LAB_ROOT "/%s", name);
+	bool ok;
+
+	p->word[p->nr] = format("%s/%s", build_dir(), name);
+	ok = link_to(p->stage, inside, p->word[p->nr++]);
+	free(inside);
+	return ok;
+}
+
+static bool add_suite(struct programs *p, const char *suite)
+{
+	char *pattern = format("%s/tests/%s/*", build_dir(), suite);
+	bool ok = true;
+	glob_t found;
+
+	if (!glob(pattern, 0, NULL, &found)) {
+		for (size_t i = 0; i < found.gl_pathc && ok; i++) {
+			const char *path = found.gl_pathv[i];
+			struct stat st;
+
+			if (stat(path, &st) || !S_ISREG(st.st_mode) || access(path, X_OK) ||
+			    p->nr + 1 >= NR_WORDS)
+				continue;
+			ok = add_program(p, path + strlen(build_dir()) + 1);
+		}
+		globfree(&found);
+	}
+	free(pattern);
+	return ok;
+}
+
+static bool link_programs(const struct options *o, const char *stage)
 {
 	/* ldd fails for a program that needs no library, which is fine here */
-	char *programs[1024] = {"sh", "-c", "ldd \"$@\" 2>/dev/null || :", "sh"};
-	size_t first = 4, nr = first;
-	bool ok = true;
+	struct programs p = {
+		.stage = stage, .word = {"sh", "-c", "ldd \"$@\" 2>/dev/null || :", "sh"}, .nr = 4};
+	size_t first = p.nr;
+	bool ok;
 
-	programs[nr++] = format("%s/tools/mmusuite", build_dir());
-	ok = link_to(stage, "/mmuscope/mmusuite", programs[first]);
-	for (size_t i = 0; i < NR_SUITES && ok; i++) {
-		char *pattern = format("%s/tests/%s/*", build_dir(), suites[i]);
-		glob_t found;
-
-		if (!glob(pattern, 0, NULL, &found)) {
-			for (size_t j = 0; j < found.gl_pathc && ok; j++) {
-				const char *path = found.gl_pathv[j];
-				struct stat st;
-				char *inside;
-
-				if (stat(path, &st) || !S_ISREG(st.st_mode) || access(path, X_OK) ||
-				    nr + 1 >= 1024)
-					continue;
-				inside = format("/mmuscope/tests/%s/%s", suites[i],
-						strrchr(path, '/') + 1);
-				ok = link_to(stage, inside, path);
-				free(inside);
-				programs[nr++] = strdup(path);
-			}
-			globfree(&found);
-		}
-		free(pattern);
-	}
-	ok = ok && link_libraries(stage, programs);
-	for (size_t i = first; i < nr; i++)
-		free(programs[i]);
+	if (fuzzing(o))
+		ok = add_program(&p, "tools/mmufuzz");
+	else
+		ok = add_program(&p, "tools/mmusuite");
+	for (size_t i = 0; i < NR_SUITES && ok && !fuzzing(o); i++)
+		ok = add_suite(&p, suites[i]);
+	if (ok && o->replay)
+		ok = link_to(stage, LAB_ROOT "/" LAB_REPLAY, o->replay);
+	ok = ok && link_libraries(stage, p.word);
+	for (size_t i = first; i < p.nr; i++)
+		free(p.word[i]);
 	return ok;
 }
 
@@ -118,7 +144,7 @@ static void strip_programs(char *stage)
 {
 	char *strip[] = {"sh",
 			 "-c",
-			 "cd \"$1/mmuscope\" && for f in mmusuite tests/*/*; do\n"
+			 "cd \"$1" LAB_ROOT "\" && for f in tools/* tests/*/*; do\n"
 			 "strip --strip-debug -o strip.tmp \"$f\" && mv -f strip.tmp \"$f\"\n"
 			 "done 2>/dev/null; rm -f strip.tmp",
 			 "sh",
@@ -169,7 +195,7 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 		"env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n"
 		"env MMUSCOPE_STRICT=1\n",
 		run->env->name);
-	argv = suite_argv(run->o, ENV_LAB, "/mmuscope/mmusuite", "/mmuscope/tests", NULL);
+	argv = program_argv(run, LAB_ROOT);
 	for (char **arg = argv; *arg; arg++)
 		fprintf(f, "arg %s\n", *arg);
 	free(argv);
@@ -203,7 +229,7 @@ bool initrd_make(struct run *run, const struct load_plan *plan, const char *path
 			complain("%s: %s", dir, strerror(errno));
 		free(dir);
 	}
-	ok = ok && link_to(stage, "/init", init) && link_programs(stage) &&
+	ok = ok && link_to(stage, "/init", init) && link_programs(run->o, stage) &&
 	     link_modules(stage, plan) && write_plan(run, stage, plan);
 	if (ok)
 		strip_programs(stage);

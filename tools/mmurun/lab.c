@@ -210,13 +210,14 @@ static enum exit_code verdict(struct lab *lab, int status, bool killed, char **r
 	if (s->lab_exit) {
 		if (strcmp(s->lab_exit, "0") && strcmp(s->lab_exit, "1") &&
 		    strcmp(s->lab_exit, "4")) {
-			*reason = format("mmusuite ended with %s", s->lab_exit);
+			*reason = format("%s ended with %s", program_name(s->run->o), s->lab_exit);
 			return EXIT_BROKEN;
 		}
 		if (s->failures)
 			return EXIT_FAILED;
 		if (!strcmp(s->lab_exit, "1")) {
-			*reason = strdup("mmusuite reports a failure, but none was seen");
+			*reason = format("%s reports a failure, but none was seen",
+					 program_name(s->run->o));
 			return EXIT_BROKEN;
 		}
 		return s->ran ? EXIT_PASS : EXIT_NOTHING;

@@ -96,95 +96,6 @@ enum exit_code exit_worse(enum exit_code a, enum exit_code b)
 	return worse;
 }
 
-char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests,
-		  const char *names)
-{
-	size_t globs = 0, nr = 0;
-	char **argv;
-
-	while (o->globs[globs])
-		globs++;
-	argv = calloc(globs + 16, sizeof(*argv));
-	if (!argv)
-		abort();
-	argv[nr++] = suite;
-	argv[nr++] = "--tests";
-	argv[nr++] = tests;
-	if (kind == ENV_UNIT) {
-		argv[nr++] = "--suites";
-		argv[nr++] = "unit";
-	}
-	if (o->jobs || kind == ENV_INTREE) {
-		/* nothing of the machine's is shared between the in-tree engine's cases */
-		argv[nr++] = "--jobs";
-		argv[nr++] = format("%ld", o->jobs ? o->jobs : sysconf(_SC_NPROCESSORS_ONLN));
-	}
-	if (o->timeout) {
-		argv[nr++] = "--timeout";
-		argv[nr++] = format("%d", o->timeout);
-	}
-	/* many short runs: here the asking would count */
-	if (names && kind == ENV_INTREE) {
-		argv[nr++] = "--listed";
-		argv[nr++] = (char *)names;
-	}
-	argv[nr++] = "--seed";
-	argv[nr++] = format("%llu", (unsigned long long)o->seed);
-	for (char **glob = o->globs; *glob; glob++)
-		argv[nr++] = *glob;
-	return argv;
-}
-
-/* @word as a shell reads it back, with a space before it */
-static char *add_word(char *command, const char *word)
-{
-	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				   "0123456789_-./=,+:@%";
-	const char *quote = word[strspn(word, safe)] || !*word ? "'" : "";
-	char *longer = format("%s %s%s%s", command, quote, word, quote);
-
-	free(command);
-	return longer;
-}
-
-char *rerun_command(const struct run *run, const char *name)
-{
-	const struct options *o = run->o;
-	static const char *const where[] = {
-		[ENV_HOST] = "--host",
-		[ENV_LAB] = "--vm",
-		[ENV_UNIT] = "--host",
-		[ENV_INTREE] = "--engine",
-	};
-	const char *started_as = getenv("MMUSCOPE_COMMAND");
-	char *command = strdup(started_as ? started_as : "./run_tests.sh"), number[32];
-	const struct {
-		const char *option, *value;
-	} words[] = {
-		{where[run->env->kind], run->env->kind == ENV_INTREE ? "intree" : ""},
-		{"--unit", run->env->kind == ENV_UNIT ? "" : NULL},
-		{"--kernel", o->kernel},
-		{"--modules", o->modules},
-		{"--config", *run->env->config ? run->env->config : NULL},
-	};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (!words[i].value)
-			continue;
-		command = add_word(command, words[i].option);
-		if (*words[i].value)
-			command = add_word(command, words[i].value);
-	}
-	if (o->timeout) {
-		snprintf(number, sizeof(number), "%d", o->timeout);
-		command = add_word(add_word(command, "--timeout"), number);
-	}
-	snprintf(number, sizeof(number), "%llu", (unsigned long long)o->seed);
-	command = add_word(add_word(command, "--seed"), number);
-	/* a failure of the environment itself is nobody's case */
-	return strcmp(name, run->env->name) ? add_word(command, name) : command;
-}
-
 /*
  * Which CPU the lab gives its kernel, and that every configuration can be loaded. TCG
  * has AMD's virtualisation only; the host's KVM nests that of its own CPU.
@@ -254,11 +165,10 @@ static void print_plans(struct choice *c, struct kernel *kernel)
  */
 static int list_cases(const struct options *o, enum env_kind kind, bool print, char **keep)
 {
-	char *suite = format("%s/tools/mmusuite", build_dir());
-	char *tests = format("%s/tests", build_dir());
+	const struct env env = {.kind = kind};
+	const struct run run = {.o = o, .env = &env};
+	char **argv = program_argv(&run, build_dir()), *names;
 	int nr = 0, status = 0;
-
-	char **argv = suite_argv(o, kind, suite, tests, NULL), *names;
 	size_t n = 0;
 
 	while (argv[n])
@@ -274,8 +184,6 @@ static int list_cases(const struct options *o, enum env_kind kind, bool print, c
 		*keep = names;
 	else
 		free(names);
-	free(suite);
-	free(tests);
 	return nr;
 }
 
@@ -283,7 +191,8 @@ static int list_cases(const struct options *o, enum env_kind kind, bool print, c
 static int count_cases(const struct options *o, struct choice *c, bool print, char **names)
 {
 	int unit = o->unit ? list_cases(o, ENV_UNIT, print, NULL) : 0;
-	int suites = list_cases(o, ENV_HOST, print, names);
+	/* mmufuzz's campaign or replay is one case */
+	int suites = fuzzing(o) ? 1 : list_cases(o, ENV_HOST, print, names);
 
 	for (int i = 0; i < c->nr; i++)
 		c->envs[i].cases = c->envs[i].kind == ENV_UNIT ? unit : suites;

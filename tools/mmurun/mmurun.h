@@ -57,9 +57,23 @@ struct options {
 	bool have_seed;
 	const char *output; /* NULL: out/TIME-PID */
 	bool unit;	    /* the project's own tests too */
+	int fuzz;	    /* seconds of random programs instead of the suite; 0: the suite */
+	const char *replay; /* a program for mmufuzz instead of the suite */
 	bool list, dry_run, print_needs;
-	char **globs; /* NULL-terminated */
+	char **globs; /* NULL-terminated; with fuzz or replay options for mmufuzz */
 };
+
+/* Whether mmufuzz runs, and not the suite. */
+static inline bool fuzzing(const struct options *o)
+{
+	return o->fuzz || o->replay;
+}
+
+/* What an environment is to run. */
+static inline const char *program_name(const struct options *o)
+{
+	return fuzzing(o) ? "mmufuzz" : "mmusuite";
+}
 
 /*
  * Fill @o from the command line. Returns EXIT_PASS, or EXIT_USAGE after a message

@@ -39,6 +39,8 @@ enum {
 	OPT_SEED,
 	OPT_OUTPUT,
 	OPT_FORMAT,
+	OPT_FUZZ,
+	OPT_REPLAY,
 	OPT_HELP,
 };
 
@@ -60,6 +62,8 @@ static const struct option long_options[] = {
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"output", required_argument, NULL, OPT_OUTPUT},
 	{"format", required_argument, NULL, OPT_FORMAT},
+	{"fuzz", required_argument, NULL, OPT_FUZZ},
+	{"replay", required_argument, NULL, OPT_REPLAY},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -227,6 +231,12 @@ static bool parse_one(struct options *o, int opt, char **argv)
 		return false;
 	case OPT_FORMAT:
 		return parse_format(o, optarg);
+	case OPT_FUZZ:
+		return parse_int("fuzz", optarg, 1000000, &o->fuzz);
+	case OPT_REPLAY:
+		/* "out/latest" is another folder once this run has its own */
+		o->replay = realpath(optarg, NULL);
+		return exists("replay", optarg, false);
 	case ':':
 		complain("%s: a value is missing, see --help", argv[optind - 1]);
 		return false;
@@ -255,6 +265,15 @@ enum exit_code options_parse(struct options *o, int argc, char **argv)
 			complain("'%s': not a glob for names of cases, e.g. 'mmu/*'", *glob);
 			return EXIT_USAGE;
 		}
+	}
+	if (o->fuzz && o->replay) {
+		complain("--fuzz with --replay: a replay takes its own time, leave --fuzz out");
+		return EXIT_USAGE;
+	}
+	if (fuzzing(o) && (o->unit || o->list)) {
+		complain("--%s with --%s: it is for the suite", o->unit ? "unit" : "list",
+			 o->fuzz ? "fuzz" : "replay");
+		return EXIT_USAGE;
 	}
 	if (o->where == WHERE_HOST && (o->kernel || o->modules)) {
 		complain("--%s with --host: only the lab takes one, leave --host out",

@@ -74,11 +74,10 @@ void stream_feed(struct stream *s, const char *data, size_t len);
 void stream_close(struct stream *s, const char *why, enum verdict verdict, const char *detail);
 
 /*
- * The command line of mmusuite, found at @suite, for the binaries below @tests; @names, unless
- * NULL, as in struct run. NULL-terminated; free() the array only.
+ * The command line of what runs in the environment, mmusuite or mmufuzz, found below @root as the
+ * build has them. NULL-terminated; never freed.
  */
-char **suite_argv(const struct options *o, enum env_kind kind, char *suite, char *tests,
-		  const char *names);
+char **program_argv(const struct run *run, const char *root);
 
 /* The command that runs one case again in this environment; free() it. */
 char *rerun_command(const struct run *run, const char *name);
@@ -98,6 +97,10 @@ bool host_nests(enum vendor vendor);
  * false after a message.
  */
 bool initrd_make(struct run *run, const struct load_plan *plan, const char *path);
+
+/* Where the initramfs has the program to replay, below LAB_ROOT. */
+#define LAB_ROOT   "/mmuscope"
+#define LAB_REPLAY "replay.program"
 
 /* Seconds without a line after which what sends the stream counts as hung. */
 int patience(const struct options *o);

@@ -142,6 +142,40 @@ static bool lab_fact(struct stream *s, const struct ktap_line *line)
 	return true;
 }
 
+/* "NAME TEXT": a line of a file that was written in the lab, to be kept here. */
+static void keep_file_line(struct stream *s, const char *value)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789.-";
+	size_t len = strspn(value, plain);
+	char *path;
+	FILE *f;
+
+	/* whatever the machine says, it can't name a file elsewhere */
+	if (!len || *value == '.' || (value[len] && value[len] != ' '))
+		return;
+	path = format("%s/%.*s", s->run->dir, (int)len, value);
+	f = fopen(path, "ae");
+	if (!f || fprintf(f, "%s\n", value[len] ? value + len + 1 : "") < 0)
+		complain("%s: %m", path);
+	if (f)
+		fclose(f);
+	free(path);
+}
+
+/* What mmufuzz tells as facts; the others are passed on. */
+static bool fuzz_fact(struct stream *s, const struct ktap_line *line)
+{
+	if (!strcmp(line->name, "progress"))
+		report_started(s->run->report, line->text);
+	if (!strcmp(line->name, "judged"))
+		report_fact(s->run->report, "judged", line->text, true);
+	else if (!strcmp(line->name, "file") && s->run->env->kind == ENV_LAB)
+		keep_file_line(s, line->text);
+	else
+		return !strcmp(line->name, "file");
+	return true;
+}
+
 static void take_line(const char *text, void *arg)
 {
 	struct stream *s = arg;
@@ -160,7 +194,7 @@ static void take_line(const char *text, void *arg)
 			return;
 		break;
 	case KTAP_FACT:
-		if (lab_fact(s, &line))
+		if (lab_fact(s, &line) || (fuzzing(s->run->o) && fuzz_fact(s, &line)))
 			return;
 		if (!strcmp(line.name, "meant-here"))
 			s->meant_here = strcmp(line.text, "no");

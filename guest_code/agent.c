@@ -332,32 +332,38 @@ static u32 natural_size(const struct agent_op *op)
 	return sizeof(long);
 }
 
+/* What the operation whose result is @res came to when an exception ended it, or ring 3 did. */
+static void answer(struct guest_cpu *cpu, const struct agent_op *op, struct agent_result *res,
+		   bool fault)
+{
+	cpu->catching = false;
+	if (!fault) {
+		res->value = cpu->user_value;
+		res->status = AGENT_OK;
+		return;
+	}
+	if (op->flags & AGENT_AC)
+		set_ac(false);
+	res->vector = cpu->fault.vector;
+	res->error = cpu->fault.error;
+	res->cr2 = cpu->fault.cr2;
+	res->rip = cpu->fault.rip;
+	res->value = op->kind >= AGENT_TOUCH_READ ? cpu->progress : 0;
+	res->status = AGENT_FAULT;
+}
+
+/* May not return, but end in run_batch()'s guest_setjmp(). */
 static void run_op(struct guest_cpu *cpu, const struct agent_op *op, struct agent_result *res)
 {
 	u32 size = natural_size(op);
 	u64 value = 0;
 	void *code;
 
-	cpu->progress = 0;
-	switch (guest_setjmp(&cpu->recover)) {
-	case 1:
-		set_ac(false);
-		res->vector = cpu->fault.vector;
-		res->error = cpu->fault.error;
-		res->cr2 = cpu->fault.cr2;
-		res->rip = cpu->fault.rip;
-		res->value = cpu->progress;
-		res->status = AGENT_FAULT;
-		return;
-	case 2:
-		cpu->catching = false;
-		res->value = cpu->user_value;
-		res->status = AGENT_OK;
-		return;
-	}
-	cpu->catching = true;
+	if (op->kind >= AGENT_TOUCH_READ)
+		cpu->progress = 0;
 	if (op->flags & AGENT_USER) {
 		code = user_code(op, size);
+		cpu->catching = true;
 		if (code && op->kind >= AGENT_TOUCH_READ)
 			enter_user(cpu, code, op->addr, op->arg, op->value, op->arg2);
 		if (code)
@@ -367,10 +373,10 @@ static void run_op(struct guest_cpu *cpu, const struct agent_op *op, struct agen
 		return;
 	}
 	if (sizeof(long) == 4 && size == 8 && op->kind < AGENT_SET_PTE) {
-		cpu->catching = false;
 		res->status = AGENT_BAD_OP;
 		return;
 	}
+	cpu->catching = true;
 	if (op->flags & AGENT_AC)
 		set_ac(true);
 	res->status = execute(cpu, op, size, &value);
@@ -398,26 +404,43 @@ static bool loop_again(struct agent_mailbox *mb, u32 i)
 	return true;
 }
 
+/* Operation @i is done: the number of the next one. */
+static u32 next_op(struct agent_mailbox *mb, u32 i)
+{
+	bool stop = (mb->ops[i].flags & AGENT_STOP) && mb->results[i].status != AGENT_OK;
+
+	mb->nr_done = ++i;
+	return stop ? AGENT_BATCH : i;
+}
+
+/* By itself, since guest_setjmp() keeps registers from its caller. */
+static void __attribute__((noinline))
+run_from(struct guest_cpu *cpu, struct agent_mailbox *mb, u32 i)
+{
+	while (i < mb->nr_ops && i < AGENT_BATCH) {
+		mb->current_op = i;
+		if (mb->ops[i].kind != AGENT_LOOP) {
+			run_op(cpu, &mb->ops[i], &mb->results[i]);
+		} else if (loop_again(mb, i)) {
+			i -= mb->ops[i].arg;
+			continue;
+		}
+		i = next_op(mb, i);
+	}
+}
+
 static void run_batch(struct guest_cpu *cpu, struct agent_mailbox *mb)
 {
+	int came = guest_setjmp(&cpu->recover);
 	u32 i = 0;
 
-	while (i < mb->nr_ops && i < AGENT_BATCH) {
-		const struct agent_op *op = &mb->ops[i];
-
-		mb->current_op = i;
-		if (op->kind == AGENT_LOOP) {
-			if (loop_again(mb, i)) {
-				i -= op->arg;
-				continue;
-			}
-		} else {
-			run_op(cpu, op, &mb->results[i]);
-		}
-		mb->nr_done = ++i;
-		if ((op->flags & AGENT_STOP) && mb->results[i - 1].status != AGENT_OK)
-			break;
+	if (came) {
+		/* From the operation that was running, which didn't end by itself. */
+		i = mb->current_op;
+		answer(cpu, &mb->ops[i], &mb->results[i], came == 1);
+		i = next_op(mb, i);
 	}
+	run_from(cpu, mb, i);
 }
 
 void guest_main(u32 index);

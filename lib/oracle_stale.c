@@ -10,15 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oracle.h"
+#include "oracle_priv.h"
 
-#define BUCKETS	   256
-#define MAX_COMBI  512 /* combinations that are tried for an access */
-#define MAX_READS  8
-#define MAX_ROOTS  32
-#define MAX_VALUES 48 /* that one entry may be taken for */
+#define BUCKETS	  256
+#define MAX_COMBI 512 /* combinations that are tried for an access */
+#define MAX_ROOTS 32
 
-/* An entry held @value until @until. */
+/* An entry held @value until @until. Those that ended later come first. */
 struct past {
 	gpa_t gpa;
 	u64 value, until;
@@ -94,24 +92,29 @@ static unsigned int bucket(u64 key)
 
 void oracle_stored(struct oracle_history *h, gpa_t gpa, u64 old)
 {
-	struct past *p;
+	struct past **link = &h->past[bucket(gpa)], **first = link, *p;
 
 	h->now++;
 	if (!(old & PTE_P))
 		return; /* what is not present is not remembered */
 	/* The same value once more was held until now; A and D make no other translation. */
-	for (p = h->past[bucket(gpa)]; p; p = p->next) {
-		if (p->gpa == gpa && (p->value | PTE_A | PTE_D) == (old | PTE_A | PTE_D)) {
-			p->until = h->now;
-			return;
-		}
+	while (*link &&
+	       ((*link)->gpa != gpa || ((*link)->value | PTE_A | PTE_D) != (old | PTE_A | PTE_D)))
+		link = &(*link)->next;
+	p = *link;
+	if (p) {
+		*link = p->next;
+	} else {
+		p = malloc(sizeof(*p));
+		if (!p)
+			abort();
+		p->gpa = gpa;
+		p->value = old;
+		h->dirty = true;
 	}
-	p = malloc(sizeof(*p));
-	if (!p)
-		abort();
-	*p = (struct past){gpa, old, h->now, h->past[bucket(gpa)]};
-	h->past[bucket(gpa)] = p;
-	h->dirty = true;
+	p->until = h->now;
+	p->next = *first;
+	*first = p;
 }
 
 static u16 pcid_of(const struct oracle_regs *r)
@@ -204,135 +207,133 @@ static u64 later(u64 a, u64 b)
 	return a > b ? a : b;
 }
 
-/*
- * One try: which of the values that each read could give it does give. What the reads up to the first whose pick
- * changed could give is known from the try before.
- */
-struct choice {
+/* The values that the entry at @gpa had, the one that ended last first. */
+static const struct past *past_of(const struct oracle_history *h, gpa_t gpa)
+{
+	const struct past *p = h->past[bucket(gpa)];
+
+	while (p && p->gpa != gpa)
+		p = p->next;
+	return p;
+}
+
+/* Reads entries as they stand, and notes when the last older value of any of them ended. */
+struct noting {
+	const struct oracle_history *h;
+	oracle_read read;
+	void *arg;
+	u64 latest;
+};
+
+static bool read_noting(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
+{
+	struct noting *n = arg;
+	const struct past *p;
+
+	if (!n->read(n->arg, gpa, size, entry))
+		return false;
+	p = past_of(n->h, gpa);
+	if (p)
+		n->latest = later(n->latest, p->until);
+	return true;
+}
+
+/* All walks with what their entries may be taken for. */
+struct search {
 	struct oracle_history *h;
+	struct oracle_access access;
 	oracle_read read;
 	void *arg;
 	u64 since;
-	unsigned int nr_reads, nr_known;
-	unsigned int pick[MAX_READS], count[MAX_READS];
-	bool there[MAX_READS];
-	u64 value[MAX_READS][MAX_VALUES]; /* the current one first */
-	bool stale;			  /* some read gave an old value */
-	bool overflow;			  /* some entry had more */
+	bool global_only; /* only translations that are global count */
+	unsigned int tries;
+	struct oracle_outcome *out;
+	unsigned int nr;
+	bool overflow;
+	struct oracle_entry entry[PAGING_MAX_LEVEL];
 };
 
-/* What read @n could give. */
-static void look_up(struct choice *c, unsigned int n, gpa_t gpa, unsigned int size)
+/* What the walk @w, which was ended by a page and of which something is remembered, comes to. */
+static void found(struct search *s, const struct oracle_walk *w, unsigned int nr_entries)
 {
+	struct oracle_outcome o;
+	unsigned int i;
+
+	oracle_finish(w, ORACLE_PAGE, s->access, &o);
+	if (s->global_only && !o.global)
+		return;
+	for (i = 0; i < s->nr; i++)
+		if (s->out[i].verdict == o.verdict && s->out[i].error == o.error &&
+		    s->out[i].gpa == o.gpa)
+			return;
+	if (s->nr == ORACLE_MAX_OUTCOMES) {
+		s->overflow = true;
+		return;
+	}
+	/* Which entries then are marked is not told: the old ones may not even be there. */
+	for (i = 0; i < nr_entries; i++) {
+		o.entry[i] = s->entry[i];
+		o.entry[i].must_set = 0;
+		o.entry[i].may_set = PTE_A | PTE_D;
+	}
+	o.nr_entries = nr_entries;
+	s->out[s->nr++] = o;
+}
+
+static void explore(struct search *s, const struct oracle_walk *w, unsigned int depth,
+		    bool remembered);
+
+/* The entry at w->at is taken for @value. */
+static void take(struct search *s, const struct oracle_walk *w, unsigned int depth, u64 value,
+		 bool remembered)
+{
+	struct oracle_walk next = *w;
+	enum oracle_end end = oracle_take(&next, value);
+
+	s->entry[depth] = (struct oracle_entry){.gpa = w->at, .value = value, .level = w->level};
+	if (end == ORACLE_GOES_ON) {
+		explore(s, &next, depth + 1, remembered);
+		return;
+	}
+	if (++s->tries > MAX_COMBI)
+		s->overflow = true;
+	/* "Not present" and reserved bits are not remembered. */
+	else if (remembered && end == ORACLE_PAGE)
+		found(s, &next, depth + 1);
+}
+
+/* Goes on from @w with all that the next entry may be taken for. */
+static void explore(struct search *s, const struct oracle_walk *w, unsigned int depth,
+		    bool remembered)
+{
+	/* A and D make no other translation, but PAE's PDPTEs have other bits there. */
+	u64 same = w->mode->id == PM_PAE && w->level == 3 ? 0 : PTE_A | PTE_D;
 	const struct past *p;
-	unsigned int count = 1;
+	u64 now;
 
-	c->count[n] = 1;
-	c->there[n] = c->read(c->arg, gpa, size, &c->value[n][0]);
-	for (p = c->there[n] ? c->h->past[bucket(gpa)] : NULL; p; p = p->next) {
-		if (p->gpa != gpa || p->until <= c->since)
-			continue;
-		if (count == MAX_VALUES) {
-			c->overflow = true;
-			break;
-		}
-		c->value[n][count++] = p->value;
-	}
-	c->count[n] = count;
+	if (!s->read(s->arg, w->at, w->mode->pte_size, &now))
+		return;
+	p = past_of(s->h, w->at);
+	if (p && p->until > s->since)
+		s->h->looked_back = true;
+	take(s, w, depth, now, remembered);
+	for (; p && p->until > s->since && !s->overflow; p = p->next)
+		if (p->gpa == w->at && (p->value | same) != (now | same))
+			take(s, w, depth, p->value, true);
 }
 
-static bool read_choice(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
+/* All walks from @r's root; @remembered: from a root that was left, so that all is. */
+static void search(struct search *s, const struct oracle_regs *r, u64 since, bool global_only,
+		   bool remembered)
 {
-	struct choice *c = arg;
-	unsigned int n = c->nr_reads++;
+	struct oracle_walk w;
 
-	if (n >= MAX_READS)
-		return c->read(c->arg, gpa, size, entry);
-	if (n >= c->nr_known) {
-		look_up(c, n, gpa, size);
-		c->nr_known = n + 1;
-	}
-	*entry = c->value[n][c->pick[n]];
-	c->stale |= c->pick[n] > 0;
-	return c->there[n];
-}
-
-/* The next combination; false: that was the last. */
-static bool advance(struct choice *c)
-{
-	int n;
-
-	for (n = (int)(c->nr_reads < MAX_READS ? c->nr_reads : MAX_READS) - 1; n >= 0; n--) {
-		if (c->pick[n] + 1 < c->count[n]) {
-			c->pick[n]++;
-			c->nr_known = n + 1;
-			memset(&c->pick[n + 1], 0, (MAX_READS - n - 1) * sizeof(c->pick[0]));
-			c->nr_reads = 0;
-			c->stale = false;
-			return true;
-		}
-	}
-	return false;
-}
-
-static void start(struct choice *c, struct oracle_history *h, oracle_read read, void *arg,
-		  u64 since)
-{
-	c->h = h;
-	c->read = read;
-	c->arg = arg;
-	c->since = since;
-	c->nr_reads = c->nr_known = 0;
-	memset(c->pick, 0, sizeof(c->pick));
-	c->stale = c->overflow = false;
-}
-
-static bool same(const struct oracle_outcome *a, const struct oracle_outcome *b)
-{
-	return a->verdict == b->verdict && a->error == b->error && a->gpa == b->gpa;
-}
-
-/*
- * Takes @o, which @c's picks have led to, and what all picks after them lead to; @global_only: only translations that are
- * global; @other: the root is another one, so that what its tables hold now is remembered as well.
- */
-static unsigned int collect(struct choice *c, const struct oracle_regs *r,
-			    struct oracle_access access, struct oracle_outcome o, bool global_only,
-			    bool other, struct oracle_outcome *out, unsigned int nr, bool *overflow)
-{
-	unsigned int tries = 0, i;
-
-	for (;; o = oracle_judge(r, access, read_choice, c)) {
-		if (++tries > MAX_COMBI || c->overflow) {
-			*overflow = true;
-			return nr;
-		}
-		if (!c->stale && !other)
-			goto next;
-		c->h->looked_back = true;
-		if (o.verdict == ORACLE_NO_TABLE || (global_only && !o.global))
-			goto next;
-		/* A fault comes from memory of rights only, never from "not present" or reserved bits. */
-		if (o.verdict == ORACLE_PF && (!(o.error & PFERR_P) || (o.error & PFERR_RSVD)))
-			goto next;
-		for (i = 0; i < nr && !same(&out[i], &o); i++)
-			;
-		if (i < nr)
-			goto next;
-		if (nr == ORACLE_MAX_OUTCOMES) {
-			*overflow = true;
-			return nr;
-		}
-		/* Which entries then are marked is not told: the old ones may not even be there. */
-		for (i = 0; i < o.nr_entries; i++) {
-			o.entry[i].must_set = 0;
-			o.entry[i].may_set = PTE_A | PTE_D;
-		}
-		out[nr++] = o;
-next:
-		if (!advance(c))
-			return nr;
-	}
+	s->since = since;
+	s->global_only = global_only;
+	s->tries = 0;
+	s->h->looked_back |= remembered;
+	if (oracle_begin(&w, r, oracle_mode(r), s->access.gva) == ORACLE_GOES_ON)
+		explore(s, &w, 0, remembered);
 }
 
 /* Whether two roots lead to the same tables. */
@@ -357,55 +358,48 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 			    struct oracle_access access, oracle_read read, void *arg,
 			    struct oracle_outcome out[ORACLE_MAX_OUTCOMES], bool *overflow)
 {
+	struct search s = {.h = h, .access = access, .read = read, .arg = arg, .out = out, .nr = 1};
+	struct noting n = {.h = h, .read = read, .arg = arg};
 	u16 pcid = pcid_of(r);
 	struct addr_flush *f;
-	struct choice c;
 	u64 local, global;
-	unsigned int nr = 1, i;
+	unsigned int i;
 
 	*overflow = h->roots_lost;
 	h->looked_back = false;
 	if (!h->dirty || !(r->cr0 & CR0_PG)) {
 		out[0] = oracle_judge(r, access, read, arg);
-		return nr;
+		return 1;
 	}
+	out[0] = oracle_judge(r, access, read_noting, &n);
+	if (out[0].verdict == ORACLE_GP || !oracle_canonical(oracle_mode(r), &s.access.gva))
+		return 1;
 	f = find_addr(h, pcid, access.gva);
 	global = later(h->all_flush, f ? f->global : 0);
 	local = later(later(h->all_flush, h->local_flush),
 		      later(h->pcid_flush[pcid], f ? f->local : 0));
-	start(&c, h, read, arg, local);
-	out[0] = oracle_judge(r, access, read_choice, &c);
-	if (out[0].verdict == ORACLE_GP)
-		return nr;
-	nr = collect(&c, r, access, out[0], false, false, out, nr, overflow);
-	if (global < local && (r->cr4 & CR4_PGE)) {
-		start(&c, h, read, arg, global);
-		nr = collect(&c, r, access, oracle_judge(r, access, read_choice, &c), true, false,
-			     out, nr, overflow);
-	}
+	if (n.latest > local)
+		search(&s, r, local, false, false);
+	if (global < local && (r->cr4 & CR4_PGE) && n.latest > global)
+		search(&s, r, global, true, false);
 	for (i = 0; i < h->nr_roots; i++) {
 		const struct left_root *left = &h->root[i];
 		struct oracle_regs old = *r;
 
 		old.cr3 = left->cr3;
 		memcpy(old.pdpte, left->pdpte, sizeof(old.pdpte));
-		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3) {
-			start(&c, h, read, arg, local);
-			nr = collect(&c, &old, access, oracle_judge(&old, access, read_choice, &c),
-				     false, true, out, nr, overflow);
-		}
+		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3)
+			search(&s, &old, local, false, true);
 		/* What the current tables have held for global translations was tried above. */
 		if (left->until > global && (r->cr4 & CR4_PGE) &&
 		    !same_tables(left->base, left->pdpte, base_of(r), r->pdpte) &&
-		    !seen_before(h, i, global)) {
-			start(&c, h, read, arg, global);
-			nr = collect(&c, &old, access, oracle_judge(&old, access, read_choice, &c),
-				     true, true, out, nr, overflow);
-		}
+		    !seen_before(h, i, global))
+			search(&s, &old, global, true, true);
 	}
+	*overflow |= s.overflow;
 	for (i = 0; h->looked_back && i < out[0].nr_entries; i++)
 		out[0].entry[i].must_set = 0;
-	return nr;
+	return s.nr;
 }
 
 bool oracle_looked_back(const struct oracle_history *h)

@@ -11,13 +11,15 @@
 
 #include "x86/cpu/exec.h"
 
-#define NR_BLOCKS 2048
-#define NR_INSNS  8192
+#define NR_BLOCKS  2048
+#define NR_INSNS   8192
+#define NR_BUCKETS 2048
 
 struct insn_cache {
-	struct block block[NR_BLOCKS];
-	struct insn insn[NR_INSNS]; /* the blocks' */
-	unsigned int used;
+	u16 bucket[NR_BUCKETS];	       /* number of the first block; 0: none */
+	struct block block[NR_BLOCKS]; /* from number 1 on */
+	struct insn insn[NR_INSNS];    /* the blocks' */
+	unsigned int nr_blocks, used;
 	struct block lone; /* an instruction that crosses into another page; not kept */
 	struct insn lone_insn;
 };
@@ -43,22 +45,46 @@ static inline bool unchanged(const struct block *b)
 	return !changed;
 }
 
-static struct block *slot(struct insn_cache *cache, const u8 *host)
+static inline u16 *bucket(struct insn_cache *cache, const u8 *host)
 {
 	uintptr_t at = (uintptr_t)host;
 
-	return &cache->block[(at ^ at >> 12) % NR_BLOCKS];
+	return &cache->bucket[(at ^ at >> 12) % NR_BUCKETS];
 }
 
-/* Room for the instructions of a block; when there is none left, all blocks go. */
+/* The block that was decoded from what is at @host, or NULL. */
+static inline struct block *find(struct insn_cache *cache, const u8 *host, enum decode_mode mode)
+{
+	struct block *b;
+
+	for (unsigned int i = *bucket(cache, host); i; i = b->next) {
+		b = &cache->block[i];
+		if (b->host == host && b->mode == mode)
+			return b;
+	}
+	return NULL;
+}
+
+/* Room for the instructions of a block, and for the block; when there is none left, all go. */
 static struct insn *new_insns(struct insn_cache *cache)
 {
-	if (cache->used + BLOCK_INSNS > NR_INSNS) {
-		for (unsigned int i = 0; i < NR_BLOCKS; i++)
-			cache->block[i].host = NULL;
-		cache->used = 0;
+	if (cache->used + BLOCK_INSNS > NR_INSNS || cache->nr_blocks + 1 == NR_BLOCKS) {
+		memset(cache->bucket, 0, sizeof(cache->bucket));
+		cache->used = cache->nr_blocks = 0;
 	}
 	return &cache->insn[cache->used];
+}
+
+static struct block *new_block(struct insn_cache *cache, const u8 *host, enum decode_mode mode)
+{
+	u16 *first = bucket(cache, host);
+	struct block *b = &cache->block[++cache->nr_blocks];
+
+	b->host = host;
+	b->mode = mode;
+	b->next = *first;
+	*first = cache->nr_blocks;
+	return b;
 }
 
 static void raise_undecodable(struct cpu *cpu, enum decode_result why)
@@ -100,8 +126,8 @@ static const struct block *fetch_across(struct cpu *cpu, gva_t next, const u8 *f
 static const struct block *__attribute__((noinline))
 build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
 {
-	struct block *b = slot(cpu->icache, host);
 	struct insn *insn = new_insns(cpu->icache);
+	struct block *b = find(cpu->icache, host, mode);
 	const u64 *code = (const u64 *)((uintptr_t)host & ~7ul);
 	unsigned int start = (uintptr_t)host & 7, at = start, size, nr = 0;
 	unsigned int left = (SZ_4K - (gva & (SZ_4K - 1)) + start) / 8;
@@ -126,9 +152,9 @@ build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
 	if (!nr)
 		raise_undecodable(cpu, result);
 	cpu->icache->used += nr;
-	b->host = host;
+	if (!b)
+		b = new_block(cpu->icache, host, mode);
 	b->insn = insn;
-	b->mode = mode;
 	b->nr = nr;
 	b->len = at - start;
 	b->nr_words = (at + 7) / 8;
@@ -163,8 +189,8 @@ const struct block *fetch(struct cpu *cpu)
 		host = lin_host(cpu, gva, ACCESS_EXEC);
 		renew_context(cpu);
 	}
-	b = slot(cpu->icache, host);
-	if (b->host != host || b->mode != mode || !unchanged(b))
+	b = find(cpu->icache, host, mode);
+	if (!b || !unchanged(b))
 		b = build(cpu, host, gva, mode);
 	if (mode != DECODE_64 && cpu->rip + b->insn[0].len - 1 > cs->limit)
 		raise_gp(cpu);

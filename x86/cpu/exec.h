@@ -145,9 +145,10 @@ exec_fn quick_exec(const struct insn *insn);
  * be a branch; or a single one of the others.
  */
 struct block {
-	const u8 *host; /* where the code is; NULL: none */
+	const u8 *host; /* where the code is */
 	struct insn *insn;
-	u8 mode; /* enum decode_mode */
+	u16 next; /* in the same bucket: its number; 0: none */
+	u8 mode;  /* enum decode_mode */
 	u8 nr, nr_words;
 	u8 len;		       /* bytes */
 	u64 word[BLOCK_WORDS]; /* the code, from the aligned word on that it begins in */

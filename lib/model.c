@@ -26,9 +26,26 @@ static u32 page_number(const struct model *m, u32 index)
 	return i;
 }
 
+/* The frame at @at in the data's memory. */
+static enum where data_frame(struct model *m, u64 at, struct frame **frame)
+{
+	u64 block = at / level_size(m->m, 2) - (m->m->id == PM_32 ? 0 : 1);
+	u32 page = page_number(m, at % level_size(m->m, 2) / SZ_4K);
+
+	if (block >= PROGRAM_BLOCKS || page >= PROGRAM_INDICES)
+		return WHERE_UNKNOWN;
+	*frame = &m->frame[PROGRAM_TABLES + block * 4 + page];
+	return WHERE_FRAME;
+}
+
+bool model_in_alias(const struct model *m, gpa_t gpa)
+{
+	return m->alias_kind && gpa >= m->alias->gpa && gpa - m->alias->gpa < m->alias->size;
+}
+
 enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 {
-	u64 at, block, page;
+	u64 at;
 
 	if (gpa < VM_SYSTEM_SIZE) {
 		at = (gpa - m->tables) / SZ_4K;
@@ -37,14 +54,11 @@ enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 		*frame = &m->frame[at];
 		return WHERE_FRAME;
 	}
-	if (m->slot_there && gpa >= m->mem_gpa && gpa - m->mem_gpa < MEM_SIZE) {
-		at = gpa - m->mem_gpa;
-		block = at / level_size(m->m, 2) - (m->m->id == PM_32 ? 0 : 1);
-		page = page_number(m, at % level_size(m->m, 2) / SZ_4K);
-		if (block >= PROGRAM_BLOCKS || page >= PROGRAM_INDICES)
-			return WHERE_UNKNOWN;
-		*frame = &m->frame[PROGRAM_TABLES + block * 4 + page];
-		return WHERE_FRAME;
+	if (m->slot_there && gpa >= m->mem_gpa && gpa - m->mem_gpa < MEM_SIZE)
+		return data_frame(m, gpa - m->mem_gpa, frame);
+	if (model_in_alias(m, gpa)) {
+		at = gpa - m->alias->gpa + ((u8 *)m->alias->hva - (u8 *)m->vm->mem->hva);
+		return data_frame(m, at, frame);
 	}
 	if (gpa >= RO_GPA && gpa < RO_GPA + PROGRAM_RO_FRAMES * SZ_4K) {
 		*frame = &m->frame[PROGRAM_TABLES + PROGRAM_FRAMES + (gpa - RO_GPA) / SZ_4K];
@@ -94,14 +108,26 @@ u32 tail_shift(const struct model *m)
 	return 8 * m->m->pte_size - 16;
 }
 
-static u64 load_cell(const struct model *m, const struct frame *f, int cell)
+u64 model_load(const struct model *m, const struct frame *f, int cell)
 {
 	const u8 *at = f->hva + cell_offset(m, cell);
 
 	return cell_mask(m, cell) == ~0ull ? *(volatile u64 *)at : *(volatile u32 *)at;
 }
 
+void model_touch(const struct model *m, struct frame *f)
+{
+	if ((f->is_table ? m->log_tables : m->logging) && !f->read_only)
+		f->dirty = true;
+}
+
 void model_store(struct model *m, struct frame *f, int cell, u64 value)
+{
+	model_store_unlogged(m, f, cell, value);
+	model_touch(m, f);
+}
+
+void model_store_unlogged(struct model *m, struct frame *f, int cell, u64 value)
 {
 	struct cell *c = &f->cell[cell];
 
@@ -109,8 +135,6 @@ void model_store(struct model *m, struct frame *f, int cell, u64 value)
 		oracle_stored(m->vcpu[i].history, f->gpa + cell_offset(m, cell), c->value);
 	c->value = value & cell_mask(m, cell);
 	c->may = 0;
-	if (m->logging && !f->is_table && !f->read_only)
-		f->dirty = true;
 }
 
 u64 model_entry(const struct model *m, const struct entry_spec *e)
@@ -138,6 +162,13 @@ u64 model_entry(const struct model *m, const struct entry_spec *e)
 	case TARGET_GIANT:
 		gpa = HOME_GPA;
 		break;
+	case TARGET_ALIAS:
+		gpa = data[e->number].gpa - m->mem_gpa + ALIAS_GPA;
+		break;
+	case TARGET_ALIAS_BLOCK:
+		gpa = (data[e->number * 4].gpa - m->mem_gpa + ALIAS_GPA) &
+		      ~(level_size(m->m, 2) - 1);
+		break;
 	case TARGET_HOLE:
 		gpa = HOLE_GPA + e->number * SZ_4K;
 		break;
@@ -163,6 +194,9 @@ static void on_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 	struct model *m = arg;
 	u64 value = 0;
 
+	/* Many threads may come here at a time, and nobody asks for it. */
+	if (m->together && run->mmio.is_write)
+		return;
 	if (!run->mmio.is_write) {
 		value = mmio_value(run->mmio.phys_addr, run->mmio.len);
 		memcpy(run->mmio.data, &value, sizeof(value));
@@ -260,6 +294,7 @@ static void make_vcpu(struct model *m, u32 i)
 
 	v->v = m->vm->vcpu[i];
 	v->v->mmio = on_mmio;
+	v->v->other_exit = model_ring_full;
 	v->v->arg = m;
 	v->history = oracle_history_new();
 	op_clear(v->v);
@@ -291,6 +326,16 @@ static void choose_indices(struct model *m)
 	memcpy(m->index, m->m->id == PM_32 ? narrow : wide, sizeof(m->index));
 }
 
+static void clear_by_hand(struct vm *vm)
+{
+	vm_manual_dirty_protect(vm, false);
+}
+
+static void clear_by_hand_all(struct vm *vm)
+{
+	vm_manual_dirty_protect(vm, true);
+}
+
 static void set_up(struct model *m)
 {
 	const struct program *p = m->p;
@@ -301,8 +346,13 @@ static void set_up(struct model *m)
 	m->shadow = mmu_kind() == MMU_SHADOW;
 	choose_indices(m);
 	m->width = m->m->long_mode ? 8 : 4;
+	model_log_set_up(m);
 	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,
-			  .mem_gpa = HOME_GPA, .backing = p->backing);
+			  .mem_gpa = HOME_GPA, .backing = p->backing,
+			  .early = m->log == LOG_MANUAL		 ? clear_by_hand
+				   : m->log == LOG_INITIALLY_SET ? clear_by_hand_all
+								 : NULL,
+			  .dirty_ring_entries = m->log == LOG_RING ? RING_ENTRIES : 0);
 	m->ro = slot_add(m->vm, 2, RO_GPA, PROGRAM_RO_FRAMES * SZ_4K, MEM_ANON, KVM_MEM_READONLY);
 	m->mem_gpa = HOME_GPA;
 	m->slot_there = true;
@@ -451,16 +501,22 @@ static void settle(struct model *m)
 		s->value += res->value;
 	for (u32 i = 0; i < s->nr; i++) {
 		struct cell *c = &s->frame[i]->cell[s->cell[i]];
-		u64 now = load_cell(m, s->frame[i], s->cell[i]);
+		u64 now = model_load(m, s->frame[i], s->cell[i]);
 		u64 want = (c->value & ~width) | (s->value & width);
 
 		if (((now ^ c->value) & ~c->may) && now == (want & cell_mask(m, s->cell[i]))) {
-			model_store(m, s->frame[i], s->cell[i], want);
+			if (s->unlogged[i])
+				model_store_unlogged(m, s->frame[i], s->cell[i], want);
+			else
+				model_store(m, s->frame[i], s->cell[i], want);
 			return;
 		}
 	}
 	if (s->nr == 1) /* it's what was there before, but for A and D */
-		model_store(m, s->frame[0], s->cell[0], load_cell(m, s->frame[0], s->cell[0]));
+		model_store_unlogged(m, s->frame[0], s->cell[0],
+				     model_load(m, s->frame[0], s->cell[0]));
+	if (s->nr == 1 && !s->unlogged[0])
+		model_touch(m, s->frame[0]);
 }
 
 /* Every word of every frame; what had been left open of A and D is known then. */
@@ -472,7 +528,7 @@ static void check_memory(struct model *m, u32 step)
 
 		for (int k = 0; k < NR_CELLS; k++) {
 			struct cell *c = &f->cell[k];
-			u64 now = load_cell(m, f, k);
+			u64 now = model_load(m, f, k);
 
 			if ((now ^ c->value) & ~c->may)
 				model_wrong(
@@ -531,23 +587,28 @@ void model_run(const struct program *p, const struct model_options *o, struct mo
 		bool done;
 
 		m->step = i;
-		if (step_is_host(s) || m->open.open || m->current != &m->vcpu[s->vcpu] ||
-		    m->nr + 8 > AGENT_BATCH || m->pool_used + 2 * MAX_OUTCOMES > MAX_POOL)
+		if (step_is_host(s) || step_is_alone(s) || m->open.open ||
+		    m->current != &m->vcpu[s->vcpu] || m->nr + 8 > AGENT_BATCH ||
+		    m->pool_used + 2 * MAX_OUTCOMES > MAX_POOL)
 			if (!model_flush_batch(m))
 				break;
 		m->step = i;
+		if (s->kind == STEP_TOGETHER) {
+			i = model_together(m, i + 1) - 1;
+			continue;
+		}
 		if (step_is_host(s)) {
 			done = model_host_step(m, s);
 		} else {
 			m->current = &m->vcpu[s->vcpu];
-			done = model_guest_step(m, s);
+			done = step_is_alone(s) ? model_smm_step(m, s) : model_guest_step(m, s);
 		}
 		if (!done)
 			res->left_out++;
 		if (!done && o->verbose)
 			printf("# %u: left out\n", i + 1);
 	}
-	if (!res->wrong && model_flush_batch(m) && m->logging)
+	if (!res->wrong && model_flush_batch(m))
 		model_dirty_check(m);
 	for (i = 0; i < p->nr_vcpus; i++)
 		oracle_history_free(m->vcpu[i].history);

@@ -24,12 +24,6 @@ static void set_gpa(struct model *m, gpa_t gpa)
 	m->mem_gpa = gpa;
 }
 
-static void forget_dirty(struct model *m)
-{
-	for (u32 i = 0; i < NR_FRAMES; i++)
-		m->frame[i].dirty = false;
-}
-
 static void forget_mmio(struct model *m)
 {
 	memset(m->was_mmio, 0, sizeof(m->was_mmio));
@@ -52,6 +46,11 @@ static bool slot_step(struct model *m, const struct step *s)
 		m->slot_there = false;
 		m->logging = false;
 		m->vm->mem->flags = 0;
+		model_forget_dirty(m, false);
+		if (!m->together)
+			return true;
+		slot_readd(m->vm->mem);
+		m->slot_there = true;
 		return true;
 	case STEP_ADD:
 		if (m->slot_there)
@@ -68,61 +67,24 @@ static bool slot_step(struct model *m, const struct step *s)
 		set_gpa(m, gpa);
 		return true;
 	default:
-		if (!m->slot_there || m->logging == !!s->number)
-			return false;
-		slot_set_flags(m->vm->mem, s->number ? KVM_MEM_LOG_DIRTY_PAGES : 0);
-		m->logging = s->number;
-		forget_dirty(m);
-		return true;
+		return false;
 	}
-}
-
-void model_dirty_check(struct model *m)
-{
-	struct dirty_bitmap b = dirty_bitmap_alloc(m->vm->mem);
-
-	dirty_get(m->vm->mem, &b);
-	for (u32 i = 0; i < PROGRAM_FRAMES; i++) {
-		struct frame *f = &m->frame[PROGRAM_TABLES + i];
-
-		m->res->judged++;
-		if (f->dirty && !dirty_test(&b, (f->gpa - m->mem_gpa) / SZ_4K))
-			model_wrong(
-				m, m->step,
-				"step %u: the dirty log lacks frame %u at gpa %#lx, which was written",
-				m->step + 1, i, f->gpa);
-		f->dirty = false;
-	}
-	dirty_bitmap_free(&b);
-}
-
-/* The dirty log was fetched just now: a second look must find nothing. */
-static void check_clean(struct model *m)
-{
-	struct dirty_bitmap b = dirty_bitmap_alloc(m->vm->mem);
-
-	dirty_get(m->vm->mem, &b);
-	if (dirty_count(&b))
-		model_wrong(m, m->step,
-			    "step %u: page %lu is in the dirty log again, though nothing ran",
-			    m->step + 1, dirty_first(&b));
-	dirty_bitmap_free(&b);
 }
 
 static bool zero_step(struct model *m, u32 number)
 {
 	struct frame *f = &m->frame[PROGRAM_TABLES + number % PROGRAM_FRAMES];
-	bool logging = m->logging;
 	u64 at = f->gpa - m->mem_gpa;
 
 	/* A host that changes a table behind the guest's back is out of the game. */
 	if (f->walked)
 		return false;
 	memory_madvise(&m->vm->mem->mem, at, SZ_4K, MADV_DONTNEED);
-	m->logging = false; /* the host's writes are not logged */
+	f->zeroed = true;
+	if (m->together)
+		return true;
 	for (int i = 0; i < NR_CELLS; i++)
-		model_store(m, f, i, 0);
-	m->logging = logging;
+		model_store_unlogged(m, f, i, 0);
 	f->head = 0;
 	f->function = false;
 	return true;
@@ -136,6 +98,52 @@ static void advise(struct model *m, u64 at, u64 size, int advice)
 	(void)ret;
 }
 
+/* Nothing runs: what is idle stays so. */
+static bool age_step(struct model *m, u64 at, u64 size)
+{
+	u8 *hva = (u8 *)m->vm->mem->hva + at;
+
+	if (!engine()->age)
+		return false;
+	engine()->age(hva, size);
+	if (m->together)
+		return true;
+	m->res->judged++;
+	if (engine()->age(hva, size))
+		model_wrong(m, m->step, "step %u: pages that nobody used are not idle",
+			    m->step + 1);
+	return true;
+}
+
+/* Where the alias begins and ends in the data's memory: in the middle of a large page, or a page out of step. */
+static bool alias_step(struct model *m, u32 kind)
+{
+	u64 large = level_size(m->m, 2), from = m->m->id == PM_32 ? 0 : large;
+	u64 start = kind == 1 ? from + 2 * SZ_4K : 0, shift = kind == 2 ? SZ_4K : 0;
+	u64 end = kind == 1 ? from + 3 * large + 256 * SZ_4K : MEM_SIZE - SZ_4K;
+
+	/* shadow/mmio.slot_before_sync: memory that came where MMIO was used */
+	if (kind == m->alias_kind || (m->kernel && m->shadow))
+		return false;
+	if (m->alias_kind)
+		slot_delete(m->alias);
+	m->alias_kind = kind;
+	if (!kind)
+		return true;
+	if (m->m->id == PM_32 && kind == 1)
+		start = 5 * SZ_4K;
+	if (!m->alias) {
+		m->alias = slot_add_hva(m->vm, 3, ALIAS_GPA + start, end - start,
+					(u8 *)m->vm->mem->hva + start + shift, 0);
+		return true;
+	}
+	m->alias->gpa = ALIAS_GPA + start;
+	m->alias->size = end - start;
+	m->alias->hva = (u8 *)m->vm->mem->hva + start + shift;
+	slot_readd(m->alias);
+	return true;
+}
+
 bool model_host_step(struct model *m, const struct step *s)
 {
 	struct memory *mem = &m->vm->mem->mem;
@@ -145,14 +153,17 @@ bool model_host_step(struct model *m, const struct step *s)
 	long pages;
 
 	switch (s->kind) {
+	case STEP_LOG:
+	case STEP_LOG_TABLES:
 	case STEP_DIRTY_GET:
 	case STEP_DIRTY_CLEAR:
-		if (!m->logging)
-			return false;
-		model_dirty_check(m);
-		if (s->kind == STEP_DIRTY_CLEAR)
-			check_clean(m);
-		return true;
+	case STEP_DIRTY_LOOK:
+	case STEP_CLEAR_LOG:
+		return model_log_step(m, s);
+	case STEP_AGE:
+		return age_step(m, block, size);
+	case STEP_ALIAS:
+		return alias_step(m, s->number % 3);
 	case STEP_ZERO:
 		return zero_step(m, s->number);
 	case STEP_PROTECT:
@@ -171,6 +182,8 @@ bool model_host_step(struct model *m, const struct step *s)
 		return true;
 	case STEP_PAGEOUT:
 		advise(m, block, size, MADV_PAGEOUT);
+		return true;
+	case STEP_APART:
 		return true;
 	default:
 		return slot_step(m, s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of the model share: model.c (memory and batches), model_step.c (the guest's
- * steps), model_host.c (the host's).
+ * What the parts of the model share: model.c (memory and batches), model_step.c, model_state.c
+ * and model_smm.c (the guest's steps), model_host.c and model_log.c (the host's), model_race.c (those of all together).
  */
 #ifndef LIB_MODEL_PRIV_H
 #define LIB_MODEL_PRIV_H
@@ -17,13 +17,15 @@
 #define DATA_AT	  64  /* of a frame */
 #define FN_AT	  128 /* of a frame: a function that returns a number of the frame's own */
 
-#define HOME_GPA    (1024 * MiB)
-#define AWAY_GPA    (2048 * MiB)
-#define HOLE_GPA    (1024 * MiB + 64 * MiB)
-#define RO_GPA	    (1024 * MiB + 128 * MiB)
-#define MEM_SIZE    (16 * MiB)
-#define MAX_TOUCHED 64
-#define MAX_POOL    4096
+#define HOME_GPA     (1024 * MiB)
+#define AWAY_GPA     (2048 * MiB)
+#define HOLE_GPA     (1024 * MiB + 64 * MiB)
+#define RO_GPA	     (1024 * MiB + 128 * MiB)
+#define ALIAS_GPA    (3072ul * MiB)
+#define MEM_SIZE     (16 * MiB)
+#define MAX_TOUCHED  64
+#define MAX_POOL     4096
+#define RING_ENTRIES 256 /* the smallest ring: a page */
 
 /* A word that programs read and write. */
 struct cell {
@@ -38,9 +40,13 @@ struct frame {
 	bool walked;   /* was used as a page table, so the host must leave its content alone */
 	bool function; /* is there */
 	bool dirty;    /* certainly written since the dirty log was collected */
+	bool in_ring;  /* collected from a ring that was not reset since */
 	u32 number;    /* what its function returns */
 	u16 head;      /* first two bytes; not of tables. The last two are the last cell's */
 	struct cell cell[NR_CELLS];
+	/* while steps are taken together: */
+	u64 copy[NR_CELLS]; /* the words when they were last taken out of the log */
+	bool taken, zeroed;
 };
 
 enum where {
@@ -75,6 +81,7 @@ struct open_store {
 	u8 nr;
 	struct frame *frame[MAX_OUTCOMES];
 	u8 cell[MAX_OUTCOMES];
+	bool unlogged[MAX_OUTCOMES]; /* by another way than the slot whose writes are logged */
 };
 
 struct model_vcpu {
@@ -100,9 +107,13 @@ struct model {
 	struct frame frame[NR_FRAMES];
 	struct model_vcpu vcpu[PROGRAM_VCPUS];
 	gpa_t tables, mem_gpa;
-	bool slot_there, logging;
 	/* pages of the data's memslot used as MMIO while it was away, at home and in its other place */
 	u64 was_mmio[2][MEM_SIZE / SZ_4K / 64];
+	bool slot_there, logging, log_tables;
+	enum log_kind log;
+	struct memslot *alias;	    /* over the data's memory; NULL: never was there */
+	u32 alias_kind;		    /* STEP_ALIAS's number; 0: is not there */
+	struct memslot *smm[2];	    /* what SMM sees of tables and data; NULL: no SMI yet */
 	bool kernel, shadow;	    /* the engine: /dev/kvm; the shadow MMU */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
 	u32 width;		    /* of an access to a cell */
@@ -120,7 +131,8 @@ struct model {
 
 	/* the access that is being judged */
 	u32 step;
-	bool bad; /* no manual tells */
+	bool bad;      /* no manual tells */
+	bool together; /* the host's steps are taken while vCPUs run */
 	struct {
 		struct frame *frame;
 		u8 cell;
@@ -142,7 +154,14 @@ u64 mmio_value(gpa_t gpa, u32 size);
 bool model_was_mmio(struct model *m, gpa_t gpa, u64 **word, u64 *bit);
 
 /* @f's cell now holds @value: the guest, or the host, stored it. */
+u64 model_load(const struct model *m, const struct frame *f, int cell);
 void model_store(struct model *m, struct frame *f, int cell, u64 value);
+/* The same, by another way than the slot whose writes are logged. */
+void model_store_unlogged(struct model *m, struct frame *f, int cell, u64 value);
+/* @f was written through its own slot: the log has to tell. */
+void model_touch(const struct model *m, struct frame *f);
+/* Whether @gpa is the alias slot's. */
+bool model_in_alias(const struct model *m, gpa_t gpa);
 /* Says what is wrong; the first one counts. */
 void model_wrong(struct model *m, u32 step, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -154,6 +173,29 @@ struct expect *model_expect(struct model *m, struct agent_op op);
 /* Append one of the guest's steps, or take one of the host's. */
 bool model_guest_step(struct model *m, const struct step *s);
 bool model_host_step(struct model *m, const struct step *s);
+gva_t model_address(const struct model *m, const struct step *s);
+bool model_access_step(struct model *m, const struct step *s);
+bool model_smm_step(struct model *m, const struct step *s);
+/*
+ * Takes the steps from @first on, up to STEP_APART or to one that can't be taken together with others. The number
+ * of the next step.
+ */
+u32 model_together(struct model *m, u32 first);
+/*
+ * Whether what @s may come to leads to memory that is known, whichever of what its entries may hold is found
+ * there; @tables: and all those entries are in tables.
+ */
+bool model_may_race(struct model *m, const struct step *s, bool tables);
+/* @s as an operation of its vCPU's; @value: what it stores. */
+struct agent_op model_race_op(const struct model *m, const struct step *s, u64 *value);
+bool model_log_step(struct model *m, const struct step *s);
+/* Before the slots are made: how the VM is to log. */
+void model_log_set_up(struct model *m);
+/* For vcpu.other_exit: takes a ring that is full, and goes on. */
+bool model_ring_full(struct vcpu *v, struct kvm_run *run, void *arg);
+/* The log, if there is one, at the end of the program. */
 void model_dirty_check(struct model *m);
+/* What had to be in the log is no matter any more: its slot is new, or logging began or ended. */
+void model_forget_dirty(struct model *m, bool tables);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's steps: what the manuals allow each to come to, and what the model's memory and
- * registers are afterwards.
+ * The guest's accesses: what the manuals allow each to come to, and what the model's memory is afterwards.
  */
 #include <string.h>
 
@@ -10,7 +9,7 @@
 #include "quirks.h"
 #include "test.h"
 
-static gva_t address(const struct model *m, const struct step *s)
+gva_t model_address(const struct model *m, const struct step *s)
 {
 	gva_t gva = 0;
 
@@ -36,8 +35,11 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	int cell;
 
 	*entry = 0;
-	if (model_where(m, gpa, &f) != WHERE_FRAME || f->read_only) {
-		/* What a table does that is in MMIO or can't be marked is no matter of paging. */
+	if (model_where(m, gpa, &f) != WHERE_FRAME || f->read_only || model_in_alias(m, gpa)) {
+		/*
+		 * What a table does that is in MMIO or can't be marked is no matter of paging. What entries
+		 * have held is known by their own slot's addresses.
+		 */
 		m->bad = true;
 		return false;
 	}
@@ -105,6 +107,9 @@ static void mark(struct model *m, const struct oracle_outcome *out, bool write, 
 		if (cell < 0)
 			continue;
 		c = &f->cell[cell];
+		if (out->entry[i].must_set & ~c->value & ~c->may &&
+		    !model_in_alias(m, out->entry[i].gpa))
+			model_touch(m, f);
 		c->value |= out->entry[i].must_set;
 		c->may |= out->entry[i].may_set;
 		c->may &= ~c->value;
@@ -136,6 +141,15 @@ static void note_mmio(struct model *m, gpa_t gpa)
 		*word |= bit;
 }
 
+/*
+ * KVM watches a page table by its guest-physical address, and does not see what is stored by way of another slot over the
+ * same memory.
+ */
+static bool hidden_store(const struct model *m, const struct frame *f, u32 kind, gpa_t gpa)
+{
+	return f->walked && kind != STEP_READ && kind != STEP_EXEC && model_in_alias(m, gpa);
+}
+
 /* Fills what is known of the value at @o->gpa. False: no manual tells what the access does. */
 static bool fill_outcome(struct model *m, const struct step *s, struct outcome *o)
 {
@@ -165,6 +179,8 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 		o->mmio = true;
 		return s->kind == STEP_WRITE;
 	}
+	if (hidden_store(m, f, s->kind, o->gpa))
+		return false;
 	cell = model_cell(m, f, o->gpa);
 	if (cell < 0)
 		return false;
@@ -182,6 +198,7 @@ static void store(struct model *m, const struct step *s, const struct expect *e,
 	struct open_store *open = &m->open;
 	u64 width = width_mask(m);
 	bool certain = e->nr == 1;
+	u32 k;
 
 	if (s->kind == STEP_READ || s->kind == STEP_EXEC || s->kind == STEP_CMPXCHG_WRONG)
 		return;
@@ -195,6 +212,10 @@ static void store(struct model *m, const struct step *s, const struct expect *e,
 			continue;
 		open->frame[open->nr] = f;
 		open->cell[open->nr] = model_cell(m, f, o->gpa);
+		/* Two ways to one place: it can't be told which one was taken. */
+		for (k = 0; k < open->nr; k++)
+			open->unlogged[k] |= open->frame[k] == f && model_in_alias(m, o->gpa);
+		open->unlogged[open->nr] = model_in_alias(m, o->gpa);
 		if (s->kind != STEP_WRITE && (f->cell[open->cell[open->nr]].may & width))
 			certain = false;
 		open->nr++;
@@ -206,8 +227,11 @@ static void store(struct model *m, const struct step *s, const struct expect *e,
 
 		if (s->kind == STEP_XADD)
 			value += c->value;
-		model_store(m, open->frame[0], open->cell[0],
-			    (c->value & ~width) | (value & width));
+		value = (c->value & ~width) | (value & width);
+		if (open->unlogged[0])
+			model_store_unlogged(m, open->frame[0], open->cell[0], value);
+		else
+			model_store(m, open->frame[0], open->cell[0], value);
 		return;
 	}
 	open->open = true;
@@ -259,7 +283,7 @@ static u16 agent_flags(const struct step *s)
 static bool access_step(struct model *m, const struct step *s)
 {
 	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
-	gva_t gva = address(m, s) +
+	gva_t gva = model_address(m, s) +
 		    (s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS));
 	struct outcome *o = &m->pool[m->pool_used];
 	u64 value = model_entry(m, &s->entry), compare = 0;
@@ -314,6 +338,45 @@ static bool access_step(struct model *m, const struct step *s)
 	return true;
 }
 
+bool model_may_race(struct model *m, const struct step *s, bool tables)
+{
+	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
+	gva_t gva = model_address(m, s) +
+		    (s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS));
+	u32 i, nr;
+
+	if (s->kind != STEP_EXEC && s->place >= PLACE_CROSS)
+		return false;
+	nr = judge(m, s, gva, kinds[s->kind].oracle, out);
+	if (!nr || loses_smap(m, s) || (s->kind == STEP_XADD && quirk_rmw_reads_first()))
+		return false;
+	for (i = 0; i < m->nr_touched && tables; i++)
+		if (!m->touched[i].frame->is_table)
+			return false;
+	for (i = 0; i < nr; i++) {
+		struct outcome o = {.gpa = out[i].gpa};
+
+		if (out[i].verdict == ORACLE_OK &&
+		    (!fill_outcome(m, s, &o) || model_in_alias(m, o.gpa)))
+			return false;
+	}
+	return true;
+}
+
+struct agent_op model_race_op(const struct model *m, const struct step *s, u64 *value)
+{
+	*value = model_entry(m, &s->entry) & width_mask(m);
+	return (struct agent_op){
+		.kind = kinds[s->kind].agent,
+		.flags = agent_flags(s),
+		.size = s->kind == STEP_EXEC ? 0 : m->width,
+		.addr = model_address(m, s) +
+			(s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS)),
+		.value = *value,
+		.arg = *value,
+	};
+}
+
 /* --- across the end of a page --------------------------------------------------------------- */
 
 /* The data frame that an outcome reaches, or NULL where that is no matter for a crossing access. */
@@ -322,7 +385,7 @@ static struct frame *plain_frame(struct model *m, const struct oracle_outcome *o
 	struct frame *f;
 
 	if (o->verdict != ORACLE_OK || model_where(m, o->gpa, &f) != WHERE_FRAME || f->is_table ||
-	    f->read_only || renewed_mmio(m, o->gpa))
+	    f->read_only || renewed_mmio(m, o->gpa) || hidden_store(m, f, STEP_WRITE, o->gpa))
 		return NULL;
 	return f;
 }
@@ -337,7 +400,7 @@ static bool crossing_step(struct model *m, const struct step *s)
 {
 	static __thread struct oracle_outcome first[ORACLE_MAX_OUTCOMES],
 		second[ORACLE_MAX_OUTCOMES];
-	gva_t gva = address(m, s) + SZ_4K - 2, next = gva + 2;
+	gva_t gva = model_address(m, s) + SZ_4K - 2, next = gva + 2;
 	enum oracle_kind kind = kinds[s->kind].oracle;
 	bool write = kind == ORACLE_WRITE, certain;
 	struct outcome *o = &m->pool[m->pool_used];
@@ -396,179 +459,80 @@ static bool crossing_step(struct model *m, const struct step *s)
 	if (write && certain) {
 		struct frame *f = plain_frame(m, &first[0]), *g = plain_frame(m, &second[0]);
 
-		model_store(m, f, LAST_CELL,
-			    (f->cell[LAST_CELL].value & ~(0xffffull << tail_shift(m))) |
-				    (value & 0xffff) << tail_shift(m));
+		model_store_unlogged(m, f, LAST_CELL,
+				     (f->cell[LAST_CELL].value & ~(0xffffull << tail_shift(m))) |
+					     (value & 0xffff) << tail_shift(m));
 		g->head = value >> 16;
-		g->dirty |= m->logging;
+		if (!model_in_alias(m, first[0].gpa))
+			model_touch(m, f);
+		if (!model_in_alias(m, second[0].gpa))
+			model_touch(m, g);
 	}
 	return true;
 }
 
-/* --- the processor's state ------------------------------------------------------------------ */
-
-static u16 current_pcid(const struct oracle_regs *r)
+/*
+ * Across the first two entries that programs use of a page, which are neighbours. Only where one outcome is allowed, since
+ * nothing settles half a store.
+ */
+static bool middle_step(struct model *m, const struct step *s)
 {
-	return r->cr4 & CR4_PCIDE ? r->cr3 & CR3_PCID_MASK : 0;
-}
+	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
+	u32 size = m->m->pte_size, half = 4 * size, at = cell_offset(m, 0) + size / 2;
+	gva_t gva = model_address(m, s) + at;
+	u64 value = model_entry(m, &s->entry), low, high;
+	enum oracle_kind kind = kinds[s->kind].oracle;
+	struct outcome *o = &m->pool[m->pool_used];
+	struct frame *f = NULL;
+	struct expect *e;
 
-static void expect_ok(struct model *m, struct agent_op op)
-{
-	model_expect(m, op);
-}
-
-static void write_cr(struct model *m, int nr, u64 value)
-{
-	expect_ok(m, (struct agent_op){.kind = AGENT_WRITE_CR, .addr = nr, .value = value});
-}
-
-static bool set_step(struct model *m, const struct step *s)
-{
-	struct frame *f = &m->frame[s->table % PROGRAM_TABLES];
-	int cell = (s->index - 1) % PROGRAM_INDICES;
-	u64 value = model_entry(m, &s->entry);
-
-	expect_ok(m, (struct agent_op){.kind = AGENT_SET_PTE,
-				       .size = m->m->pte_size,
-				       .addr = f->gpa + cell_offset(m, cell),
-				       .value = value});
-	model_store(m, f, cell, value);
-	return true;
-}
-
-static bool cr3_step(struct model *m, const struct step *s)
-{
-	struct model_vcpu *v = m->current;
-	bool pcide = v->regs.cr4 & CR4_PCIDE;
-	u16 pcid = pcide ? s->pcid : 0;
-	u32 root = s->number % PROGRAM_ROOTS;
-	u64 cr3 = m->root[root] | pcid;
-	bool keep = pcide && (s->flags & STEP_NOFLUSH);
-
-	oracle_left_root(v->history, &v->regs);
-	v->regs.cr3 = cr3;
-	memcpy(v->regs.pdpte, m->pdpte[root], sizeof(v->regs.pdpte));
-	if (!keep)
-		oracle_flushed(v->history, ORACLE_FLUSH_PCID, pcid, 0);
-	write_cr(m, 3, cr3 | (keep ? CR3_NOFLUSH : 0));
-	return true;
-}
-
-static bool invpcid_step(struct model *m, const struct step *s)
-{
-	static const enum oracle_flush what[] = {
-		[INVPCID_ADDR] = ORACLE_FLUSH_ADDR_PCID,
-		[INVPCID_SINGLE] = ORACLE_FLUSH_PCID,
-		[INVPCID_ALL_GLOBAL] = ORACLE_FLUSH_ALL,
-		[INVPCID_ALL] = ORACLE_FLUSH_NOT_GLOBAL,
-	};
-	u32 type = s->number % 4;
-	gva_t gva = address(m, s);
-
-	if (!cpu_has(&CPU_INVPCID))
+	/* A processor in 32-bit mode makes two accesses of eight bytes. */
+	if (s->kind > STEP_WRITE || m->width != size || loses_smap(m, s) ||
+	    judge(m, s, gva, kind, out) != 1)
 		return false;
-	if (type <= INVPCID_SINGLE && s->pcid && !(m->current->regs.cr4 & CR4_PCIDE))
+	o[0] = (struct outcome){.verdict = out[0].verdict,
+				.error = out[0].error,
+				.gpa = out[0].gpa,
+				.cr2 = gva,
+				.mask = width_mask(m)};
+	if (o->verdict == ORACLE_OK && (model_where(m, o->gpa, &f) != WHERE_FRAME || f->read_only ||
+					hidden_store(m, f, s->kind, o->gpa)))
 		return false;
-	expect_ok(m, (struct agent_op){.kind = AGENT_INVPCID,
-				       .addr = gva,
-				       .value = type <= INVPCID_SINGLE ? s->pcid : 0,
-				       .arg = type});
-	oracle_flushed(m->current->history, what[type], s->pcid, gva);
-	return true;
-}
-
-static bool cr4_step(struct model *m, u64 bit, bool on)
-{
-	struct oracle_regs *r = &m->current->regs;
-	u64 cr4 = on ? r->cr4 | bit : r->cr4 & ~bit;
-
-	/* QEMU's A bit in PDPTEs makes a load of them fail. */
-	if (m->m->id == PM_PAE && quirk_pdpte_accessed())
-		return false;
-	if (bit == CR4_PCIDE && (r->cr3 & CR3_PCID_MASK))
-		return false; /* #GP, or a CR3 whose low bits come to mean something else */
-	write_cr(m, 4, cr4);
-	if ((r->cr4 ^ cr4) & CR4_PGE || (r->cr4 & ~cr4 & CR4_PCIDE))
-		oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
-	r->cr4 = cr4;
-	if (bit == CR4_PKE && on)
-		expect_ok(m, (struct agent_op){.kind = AGENT_WRPKRU, .value = r->pkru});
-	return true;
-}
-
-/* EFER.NX, and all that is remembered dropped: no manual says what becomes of that. */
-static bool nx_step(struct model *m, bool on)
-{
-	struct oracle_regs *r = &m->current->regs;
-
-	if (!cpu_has(&CPU_NX) || !cpu_has(&CPU_PGE) || m->m->pte_size != 8 ||
-	    (m->m->id == PM_PAE && quirk_pdpte_accessed()))
-		return false;
-	/* mmu/roles: pages mapped with NX=1 are found again with NX=0 */
-	if (m->kernel && m->shadow)
-		return false;
-	r->efer = on ? r->efer | EFER_NX : r->efer & ~EFER_NX;
-	expect_ok(m, (struct agent_op){.kind = AGENT_WRMSR, .addr = MSR_EFER, .value = r->efer});
-	write_cr(m, 4, r->cr4 ^ CR4_PGE);
-	write_cr(m, 4, r->cr4);
-	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
-	return true;
-}
-
-static bool wp_step(struct model *m, bool on)
-{
-	struct oracle_regs *r = &m->current->regs;
-
-	r->cr0 = on ? r->cr0 | CR0_WP : r->cr0 & ~CR0_WP;
-	write_cr(m, 0, r->cr0);
-	return true;
-}
-
-static bool pkru_step(struct model *m, const struct step *s)
-{
-	struct oracle_regs *r = &m->current->regs;
-
-	if (!(r->cr4 & CR4_PKE))
-		return false;
-	r->pkru = s->value & ~3u; /* key 0 is the agent's */
-	expect_ok(m, (struct agent_op){.kind = AGENT_WRPKRU, .value = r->pkru});
-	return true;
-}
-
-bool model_guest_step(struct model *m, const struct step *s)
-{
-	bool on = s->number & 1;
-
-	switch (s->kind) {
-	case STEP_SET:
-		return set_step(m, s);
-	case STEP_INVLPG:
-		expect_ok(m, (struct agent_op){.kind = AGENT_INVLPG, .addr = address(m, s)});
-		oracle_flushed(m->current->history, ORACLE_FLUSH_ADDR,
-			       current_pcid(&m->current->regs), address(m, s));
+	mark(m, &out[0], kind == ORACLE_WRITE, true);
+	value &= width_mask(m);
+	if (f) {
+		low = f->cell[0].value;
+		high = f->cell[1].value;
+		o->value = (low & width_mask(m)) >> half | high << half;
+		o->mask = ~(f->cell[0].may >> half | f->cell[1].may << half) & width_mask(m);
+	}
+	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
+					      .flags = agent_flags(s),
+					      .size = m->width,
+					      .addr = gva,
+					      .value = value});
+	e->nr = 1;
+	e->is_read = kind != ORACLE_WRITE;
+	m->pool_used++;
+	if (!f || kind != ORACLE_WRITE)
 		return true;
-	case STEP_INVPCID:
-		return invpcid_step(m, s);
-	case STEP_CR3:
-		return cr3_step(m, s);
-	case STEP_WP:
-		return wp_step(m, on);
-	case STEP_SMEP:
-		return cpu_has(&CPU_SMEP) && cr4_step(m, CR4_SMEP, on);
-	case STEP_SMAP:
-		return cpu_has(&CPU_SMAP) && cr4_step(m, CR4_SMAP, on);
-	case STEP_PGE:
-		return cpu_has(&CPU_PGE) && cr4_step(m, CR4_PGE, on);
-	case STEP_PKE:
-		return cpu_has(&CPU_PKU) && m->m->long_mode && cr4_step(m, CR4_PKE, on);
-	case STEP_PCIDE:
-		return cpu_has(&CPU_PCID) && m->m->long_mode && cr4_step(m, CR4_PCIDE, on);
-	case STEP_NX:
-		return nx_step(m, on);
-	case STEP_PKRU:
-		return pkru_step(m, s);
-	default:
-		return s->kind != STEP_EXEC && s->place == PLACE_CROSS ? crossing_step(m, s)
-								       : access_step(m, s);
+	for (int i = 0; i < 2; i++) {
+		struct cell *c = &f->cell[i];
+		u64 may = c->may, lower = (1ull << half) - 1, kept = i ? ~lower : lower;
+
+		model_store_unlogged(m, f, i,
+				     (c->value & kept) | (i ? value >> half : value << half));
+		c->may = may & kept;
 	}
+	if (!model_in_alias(m, o->gpa))
+		model_touch(m, f);
+	return true;
+}
+
+bool model_access_step(struct model *m, const struct step *s)
+{
+	if (s->kind != STEP_EXEC && s->place == PLACE_MIDDLE)
+		return middle_step(m, s);
+	return s->kind != STEP_EXEC && s->place == PLACE_CROSS ? crossing_step(m, s)
+							       : access_step(m, s);
 }

@@ -28,6 +28,12 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_PCIDE] = {"pcide", "N", 1},
 	[STEP_NX] = {"nx", "N", 1},
 	[STEP_PKRU] = {"pkru", "V", 0},
+	[STEP_PSE] = {"pse", "N", 1},
+	[STEP_PDPTE] = {"pdpte", "NE", 3 * PROGRAM_ROOTS - 1},
+	[STEP_MAP] = {"map", "PE", 0},
+	[STEP_SMM_SET] = {"smm-set", "LE", 0},
+	[STEP_SMM_WRITE] = {"smm-write", "NV", PROGRAM_FRAMES - 1},
+	[STEP_SMM_READ] = {"smm-read", "N", PROGRAM_FRAMES - 1},
 	[STEP_DELETE] = {"delete", "", 0},
 	[STEP_ADD] = {"add", "", 0},
 	[STEP_MOVE] = {"move", "N", 1},
@@ -40,15 +46,22 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_HUGE] = {"huge", "N", 1},
 	[STEP_COLLAPSE] = {"collapse", "N", PROGRAM_BLOCKS - 1},
 	[STEP_PAGEOUT] = {"pageout", "N", PROGRAM_BLOCKS - 1},
+	[STEP_LOG_TABLES] = {"log-tables", "N", 1},
+	[STEP_DIRTY_LOOK] = {"dirty-look", "", 0},
+	[STEP_CLEAR_LOG] = {"clear-log", "V", 0},
+	[STEP_AGE] = {"age", "N", PROGRAM_BLOCKS - 1},
+	[STEP_TOGETHER] = {"together", "V", 0},
+	[STEP_APART] = {"apart", "", 0},
+	[STEP_ALIAS] = {"alias", "N", 2},
 };
 
 const struct entry_flag entry_flags[] = {
 	{'p', PTE_P},	{'w', PTE_W},	{'u', PTE_U},	{'t', PTE_PWT}, {'c', PTE_PCD},
 	{'a', PTE_A},	{'d', PTE_D},	{'s', PTE_PS},	{'g', PTE_G},	{'x', PTE_NX},
-	{'r', BIT(51)}, {'o', BIT(13)}, {'m', BIT(12)}, {0, 0},
+	{'r', BIT(51)}, {'o', BIT(13)}, {'m', BIT(12)}, {'n', BIT(48)}, {0, 0},
 };
 
-const char target_letters[TARGET_KINDS + 1] = "0tfbghra";
+const char target_letters[TARGET_KINDS + 1] = "0tfbghralm";
 const u8 target_counts[TARGET_KINDS] = {
 	[TARGET_RAW] = 0,
 	[TARGET_TABLE] = PROGRAM_TABLES,
@@ -58,9 +71,12 @@ const u8 target_counts[TARGET_KINDS] = {
 	[TARGET_HOLE] = 4,
 	[TARGET_RO] = PROGRAM_RO_FRAMES,
 	[TARGET_AWAY] = PROGRAM_FRAMES,
+	[TARGET_ALIAS] = PROGRAM_FRAMES,
+	[TARGET_ALIAS_BLOCK] = PROGRAM_BLOCKS,
 };
 
-const char *const place_names[PLACES] = {"c1", "c2", "c3", "c4", "data", "cross"};
+const char *const place_names[PLACES] = {"c1", "c2", "c3", "c4", "data", "cross", "middle"};
+const char *const log_names[LOG_KINDS] = {"bitmap", "manual", "initially-set", "ring"};
 
 void program_init(struct program *p, const struct paging_mode *mode)
 {
@@ -112,6 +128,11 @@ bool step_is_host(const struct step *s)
 bool step_is_access(const struct step *s)
 {
 	return s->kind >= STEP_READ && s->kind <= STEP_XADD;
+}
+
+bool step_is_alone(const struct step *s)
+{
+	return s->kind >= STEP_SMM_SET && s->kind <= STEP_SMM_READ;
 }
 
 /* Appends to a text that may be full. */
@@ -211,6 +232,8 @@ void program_print(const struct program *p, FILE *f)
 
 	fprintf(f, "mmuscope-program %d\nmode %s\nvcpus %u\nbacking %s\n", PROGRAM_VERSION,
 		p->mode->name, p->nr_vcpus, p->backing == MEM_THP ? "thp" : "anon");
+	if (p->log != LOG_BITMAP)
+		fprintf(f, "log %s\n", log_names[p->log]);
 	for (u32 i = 0; i < p->nr_steps; i++)
 		fprintf(f, "%s\n", step_text(p, &p->steps[i], line, sizeof(line)));
 }

@@ -10,8 +10,10 @@
  *	mode la48
  *	vcpus 1
  *	backing anon
+ *	log ring			optional: how dirty pages are logged
  *	v0 set t0[1] t3+pwu		an entry of a table: points to table 3
  *	v0 set t3[2] f4+pw		maps frame 4
+ *	v0 map 1.2.3.4 f4+pwu		the same with all its tables
  *	v0 read 1.2.3.4/c2 user		indices from the top table down, then the place in the page
  *	v0 cr3 1 pcid 2 noflush
  *	host dirty-get
@@ -38,14 +40,16 @@
 
 /* What an entry points to. */
 enum target_kind {
-	TARGET_RAW,   /* entry.bits is the value */
-	TARGET_TABLE, /* t0 to t9 */
-	TARGET_FRAME, /* f0 to f15 */
-	TARGET_BLOCK, /* b0 to b3: aligned for a 2 or 4 MiB page */
-	TARGET_GIANT, /* the 1 GiB that all of them are in */
-	TARGET_HOLE,  /* h0 to h3: no memory there */
-	TARGET_RO,    /* r0 to r3: read-only */
-	TARGET_AWAY,  /* a0 to a15: where f0 to f15 are while the memslot is moved */
+	TARGET_RAW,	    /* entry.bits is the value */
+	TARGET_TABLE,	    /* t0 to t9 */
+	TARGET_FRAME,	    /* f0 to f15 */
+	TARGET_BLOCK,	    /* b0 to b3: aligned for a 2 or 4 MiB page */
+	TARGET_GIANT,	    /* the 1 GiB that all of them are in */
+	TARGET_HOLE,	    /* h0 to h3: no memory there */
+	TARGET_RO,	    /* r0 to r3: read-only */
+	TARGET_AWAY,	    /* a0 to a15: where f0 to f15 are while the memslot is moved */
+	TARGET_ALIAS,	    /* l0 to l15: the same offsets of the memslot that STEP_ALIAS adds */
+	TARGET_ALIAS_BLOCK, /* m0 to m3 */
 	TARGET_KINDS
 };
 
@@ -62,7 +66,8 @@ enum place {
 	PLACE_CELL3,
 	PLACE_CELL4,
 	PLACE_DATA,
-	PLACE_CROSS, /* the last two bytes of it and the first two of the next page */
+	PLACE_CROSS,  /* the last two bytes of it and the first two of the next page */
+	PLACE_MIDDLE, /* the second half of the first entry and the first half of the second */
 	PLACES
 };
 
@@ -85,6 +90,12 @@ enum step_kind {
 	STEP_PCIDE,
 	STEP_NX,
 	STEP_PKRU,
+	STEP_PSE,
+	STEP_PDPTE, /* one of a PAE root's points to another table; CR3 is loaded with that root */
+	STEP_MAP, /* the entry at the end of a path; tables that are missing on the way are t3, t4 … */
+	STEP_SMM_SET, /* the stores and the read are made by the handler of an SMI, without paging */
+	STEP_SMM_WRITE,
+	STEP_SMM_READ,
 	/* the host's, from here on */
 	STEP_HOST,
 	STEP_DELETE = STEP_HOST, /* the data's memslot */
@@ -99,6 +110,13 @@ enum step_kind {
 	STEP_HUGE,	  /* MADV_HUGEPAGE of everything, or MADV_NOHUGEPAGE */
 	STEP_COLLAPSE,	  /* MADV_COLLAPSE of the block */
 	STEP_PAGEOUT,	  /* MADV_PAGEOUT of the block */
+	STEP_LOG_TABLES,  /* dirty logging of the slot that the tables are in */
+	STEP_DIRTY_LOOK,  /* at the log, without clearing it; the ring's entries are kept */
+	STEP_CLEAR_LOG,	  /* KVM_CLEAR_DIRTY_LOG of frames by a mask */
+	STEP_AGE,	  /* the block's pages become idle */
+	STEP_TOGETHER,	  /* what follows is done at the same time, where that can be judged … */
+	STEP_APART,	  /* … up to here */
+	STEP_ALIAS, /* a memslot over the same memory: 0 none, 1 odd ends, 2 a page out of step */
 	STEP_KINDS
 };
 
@@ -119,10 +137,20 @@ struct step {
 	u64 value; /* PKRU, how many pages */
 };
 
+/* How the hypervisor tells which pages are dirty. */
+enum log_kind {
+	LOG_BITMAP,
+	LOG_MANUAL,	   /* KVM_GET_DIRTY_LOG leaves it, KVM_CLEAR_DIRTY_LOG clears it */
+	LOG_INITIALLY_SET, /* the same, and it begins with all pages */
+	LOG_RING,
+	LOG_KINDS
+};
+
 struct program {
 	const struct paging_mode *mode;
 	u32 nr_vcpus;
 	enum mem_backing backing; /* MEM_ANON or MEM_THP */
+	enum log_kind log;
 	u32 nr_steps, room;
 	struct step *steps;
 };
@@ -138,6 +166,8 @@ const char *step_text(const struct program *p, const struct step *s, char *buf, 
 const char *step_name(enum step_kind kind);
 bool step_is_host(const struct step *s);
 bool step_is_access(const struct step *s);
+/* The guest's, but made by host and vCPU together: no batch has others before or after it. */
+bool step_is_alone(const struct step *s);
 void program_print(const struct program *p, FILE *f);
 
 /*
@@ -170,5 +200,6 @@ extern const struct entry_flag entry_flags[];
 extern const char target_letters[TARGET_KINDS + 1];
 extern const u8 target_counts[TARGET_KINDS];
 extern const char *const place_names[PLACES];
+extern const char *const log_names[LOG_KINDS];
 
 #endif

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A step is six bytes, and what its kind has no use for is ignored:
+ * A step is seven bytes, and what its kind has no use for is ignored:
  *
- *	0	kind, 5 bits; vCPU, 2 bits
+ *	0	kind, 6 bits; vCPU, 2 bits
  *	1, 2	address: two bits for each level; place, 3 bits; user, AC; or an entry's table and index; or
  *		number, PCID and noflush
- *	3	target, 3 bits; its number, 5 bits; or number and PCID of an INVPCID
+ *	3	target, 4 bits; its number, 4 bits
  *	4, 5	flags of the entry, or a value
+ *	6	number of the step, 5 bits; PCID, 2 bits; noflush
  *
- * The first byte of all is the header: mode, vCPUs, backing.
+ * The first byte of all is the header: mode, vCPUs, backing, log.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "program_bytes.h"
 
-#define KEY_AT 13 /* bit of the flags' word above the letters: the low bits of the key */
+#define KEY_AT 14 /* bit of the flags' word above the letters: the low bits of the key */
 
 static u64 flags_of(u16 word)
 {
-	u64 bits = PTE_PKEY(word >> KEY_AT & 7);
+	u64 bits = PTE_PKEY(word >> KEY_AT & 3);
 
 	for (int i = 0; entry_flags[i].letter; i++)
 		if (word >> i & 1)
@@ -29,7 +30,7 @@ static u64 flags_of(u16 word)
 
 static u16 word_of(u64 bits)
 {
-	u16 word = (bits >> PTE_PKEY_SHIFT & 7) << KEY_AT;
+	u16 word = (bits >> PTE_PKEY_SHIFT & 3) << KEY_AT;
 
 	for (int i = 0; entry_flags[i].letter; i++)
 		if (bits & entry_flags[i].bit)
@@ -64,23 +65,23 @@ static u16 put_address(const struct program *p, const struct step *s)
 
 static void get_entry(struct step *s, u8 target, u16 word)
 {
-	s->entry.target = target % TARGET_KINDS;
+	s->entry.target = (target & 15) % TARGET_KINDS;
 	if (s->entry.target == TARGET_RAW) {
 		s->entry.bits = word;
 		return;
 	}
-	s->entry.number = (target >> 3) % target_counts[s->entry.target];
+	s->entry.number = (target >> 4) % target_counts[s->entry.target];
 	s->entry.bits = flags_of(word);
 }
 
 static struct step get_step(const struct program *p, const u8 *b)
 {
-	struct step s = {.kind = (b[0] & 31) % STEP_KINDS};
+	struct step s = {.kind = (b[0] & 63) % STEP_KINDS};
 	u16 word = b[1] | b[2] << 8;
 	u8 max = step_formats[s.kind].max;
 
 	if (!step_is_host(&s))
-		s.vcpu = (b[0] >> 5 & 3) % p->nr_vcpus;
+		s.vcpu = (b[0] >> 6) % p->nr_vcpus;
 	if (has(&s, 'L')) {
 		s.table = b[1] % PROGRAM_TABLES;
 		s.index = 1 + b[2] % PROGRAM_INDICES;
@@ -90,10 +91,10 @@ static struct step get_step(const struct program *p, const u8 *b)
 	if (has(&s, 'E'))
 		get_entry(&s, b[3], b[4] | b[5] << 8);
 	if (has(&s, 'N'))
-		s.number = (b[3] & 31) % (max + 1);
+		s.number = (b[6] & 31) % (max + 1);
 	if (has(&s, 'C'))
-		s.pcid = b[3] >> 5 & 3;
-	if (has(&s, 'F') && b[3] >> 7)
+		s.pcid = b[6] >> 5 & 3;
+	if (has(&s, 'F') && b[6] >> 7)
 		s.flags = STEP_NOFLUSH;
 	if (has(&s, 'V'))
 		s.value = b[4] | b[5] << 8;
@@ -104,17 +105,18 @@ static void put_step(const struct program *p, const struct step *s, u8 *b)
 {
 	u16 word = has(s, 'L') ? s->table | (s->index - 1) << 8 : 0, value = s->value;
 
-	b[0] = s->kind | s->vcpu << 5;
+	b[0] = s->kind | s->vcpu << 6;
+	b[3] = b[6] = 0;
 	if (has(s, 'G') || has(s, 'P'))
 		word = put_address(p, s);
 	if (has(s, 'E')) {
-		b[3] = s->entry.target | s->entry.number << 3;
+		b[3] = s->entry.target | s->entry.number << 4;
 		value = s->entry.target == TARGET_RAW ? s->entry.bits : word_of(s->entry.bits);
 	}
 	if (has(s, 'N'))
-		b[3] = s->number;
+		b[6] = s->number;
 	if (has(s, 'C'))
-		b[3] |= s->pcid << 5 | (s->flags & STEP_NOFLUSH ? 1 << 7 : 0);
+		b[6] |= s->pcid << 5 | (s->flags & STEP_NOFLUSH ? 1 << 7 : 0);
 	b[1] = word;
 	b[2] = word >> 8;
 	b[4] = value;
@@ -128,6 +130,7 @@ void program_from_bytes(struct program *p, const u8 *bytes, size_t len)
 	program_init(p, paging_mode(header % PM_NONE));
 	p->nr_vcpus = 1 + (header >> 3 & 3);
 	p->backing = header >> 5 & 1 ? MEM_THP : MEM_ANON;
+	p->log = header >> 6;
 	for (size_t at = 1; at + PROGRAM_BYTES_STEP <= len; at += PROGRAM_BYTES_STEP)
 		program_add(p, get_step(p, bytes + at));
 }
@@ -140,7 +143,8 @@ u8 *program_to_bytes(const struct program *p, size_t *len)
 	bytes = calloc(1, *len);
 	if (!bytes)
 		abort();
-	bytes[0] = p->mode->id | (p->nr_vcpus - 1) << 3 | (p->backing == MEM_THP ? 1 << 5 : 0);
+	bytes[0] = p->mode->id | (p->nr_vcpus - 1) << 3 | (p->backing == MEM_THP ? 1 << 5 : 0) |
+		   p->log << 6;
 	for (u32 i = 0; i < p->nr_steps; i++)
 		put_step(p, &p->steps[i], bytes + 1 + (size_t)i * PROGRAM_BYTES_STEP);
 	return bytes;

@@ -8,7 +8,7 @@
 
 #include "program.h"
 
-#define PROGRAM_BYTES_STEP 6 /* bytes of a step */
+#define PROGRAM_BYTES_STEP 7 /* bytes of a step */
 
 /* Whatever @bytes are: a program of (@len - 1) / PROGRAM_BYTES_STEP steps. */
 void program_from_bytes(struct program *p, const u8 *bytes, size_t len);

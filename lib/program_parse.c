@@ -108,7 +108,7 @@ static bool get_flags(struct parser *c, const char *w, const char *letters, stru
 		for (f = entry_flags; f->letter && f->letter != *letters; f++)
 			;
 		if (!f->letter)
-			return wrong(c, "'%s': flag '%c' is none of pwutcadsgxrom and k0 to kf", w,
+			return wrong(c, "'%s': flag '%c' is none of pwutcadsgxromn and k0 to kf", w,
 				     *letters >= ' ' && *letters <= '~' ? *letters : '?');
 		e->bits |= f->bit;
 	}
@@ -135,7 +135,7 @@ static bool get_entry(struct parser *c, struct entry_spec *e)
 	if (!plus || !letter || plus == w + 1 || plus - w > 3)
 		return wrong(
 			c,
-			"entry '%s': give a target like t3, f4, b1, g0, h0, r0 or a2, '+' and flags",
+			"entry '%s': give a target like t3, f4, b1, g0, h0, r0, a2, l4 or m1, '+' and flags",
 			w);
 	memcpy(number, w + 1, plus - w - 1);
 	e->target = letter - target_letters;
@@ -173,7 +173,7 @@ static bool get_path(struct parser *c, struct step *s, bool place)
 			return true;
 		}
 	}
-	return wrong(c, "address '%s': the place is one of c1 c2 c3 c4 data cross", w);
+	return wrong(c, "address '%s': the place is one of c1 c2 c3 c4 data cross middle", w);
 }
 
 static bool get_operand(struct parser *c, struct step *s, char operand)
@@ -259,6 +259,20 @@ static bool parse_mode(struct parser *c)
 	return wrong(c, "mode '%s': give la57, la48, pae or 32", w ? w : "");
 }
 
+/* "log ring", which may come between the header and the first step. */
+static bool parse_log(struct parser *c)
+{
+	const char *w = next_word(c);
+
+	for (int i = 0; w && i < LOG_KINDS; i++) {
+		if (strcmp(w, log_names[i]))
+			continue;
+		c->p->log = i;
+		return c->next == c->nr_words || wrong(c, "'%s' is too much", c->word[c->next]);
+	}
+	return wrong(c, "log '%s': give bitmap, manual, initially-set or ring", w ? w : "");
+}
+
 /* Header lines come first, in one order. */
 static bool parse_header(struct parser *c, u32 number)
 {
@@ -334,6 +348,11 @@ static bool parse_lines(struct parser *c, const char *text, size_t len)
 			return false;
 		if (!c->nr_words)
 			continue;
+		if (header == 4 && !c->p->nr_steps && take(c, "log")) {
+			if (!parse_log(c))
+				return false;
+			continue;
+		}
 		if (header < 4 ? !parse_header(c, header++) : !parse_step(c))
 			return false;
 	}

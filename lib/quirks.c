@@ -40,6 +40,11 @@ bool quirk_pdpte_accessed(void)
 	return tcg_walks();
 }
 
+bool quirk_busy_tss(void)
+{
+	return host_is_tcg();
+}
+
 bool quirk_rmw_reads_first(void)
 {
 	return host_is_tcg();

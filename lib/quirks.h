@@ -27,6 +27,12 @@ bool quirk_rsvd_without_p(void);
 bool quirk_pdpte_accessed(void);
 
 /*
+ * QEMU 7.2's TCG aborts ("invalid tss type") when a 32-bit guest comes from ring 3 by a TSS whose descriptor says
+ * busy, as it does after RSM.
+ */
+bool quirk_busy_tss(void);
+
+/*
  * QEMU's TCG with one thread, as the lab has it, makes a locked read-modify-write of a load and a
  * store: where neither is allowed, the fault says that it was a read, and a comparison that
  * fails writes nothing. Shown by

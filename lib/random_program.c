@@ -19,8 +19,10 @@ struct gen {
 	struct entry_spec entry[PROGRAM_TABLES][PROGRAM_INDICES]; /* as the steps so far set them */
 	u8 favourite[FAVOURITES][PAGING_MAX_LEVEL];
 	u8 root[PROGRAM_VCPUS];
+	u8 pdpte[3 * PROGRAM_ROOTS];
 	u8 vcpu;
-	bool slot_there, away, logging;
+	bool slot_there, away, logging, log_tables;
+	u8 alias;
 };
 
 /* splitmix64 */
@@ -59,6 +61,7 @@ static u64 random_flags(struct gen *g, int level)
 	f |= chance(g, 3) ? PTE_PCD : 0;
 	f |= chance(g, 3) ? PTE_PWT : 0;
 	f |= chance(g, 1) && chance(g, 50) ? BIT(51) : 0;
+	f |= chance(g, 1) && chance(g, 50) ? BIT(48) : 0;
 	f |= chance(g, 1) && level > 1 ? PTE_PS : 0;
 	if (chance(g, 15))
 		f |= PTE_PKEY(below(g, 4));
@@ -83,7 +86,9 @@ static struct entry_spec random_entry(struct gen *g, int level)
 	if (level == 1) {
 		if (dice < 75)
 			return to_target(g,
-					 chance(g, g->away ? 50 : 5) ? TARGET_AWAY : TARGET_FRAME,
+					 chance(g, g->away ? 50 : 5)	? TARGET_AWAY
+					 : chance(g, g->alias ? 30 : 1) ? TARGET_ALIAS
+									: TARGET_FRAME,
 					 f & ~PTE_PS);
 		if (dice < 88)
 			return to_target(g, TARGET_TABLE, f & ~PTE_PS);
@@ -91,7 +96,11 @@ static struct entry_spec random_entry(struct gen *g, int level)
 	}
 	if (level <= 3 && dice < (level == 2 ? 25 : 12)) {
 		f |= PTE_PS | (chance(g, 25) ? PTE_G : 0);
-		return to_target(g, level == 2 ? TARGET_BLOCK : TARGET_GIANT, f & ~BIT(13));
+		return to_target(g,
+				 level > 2			? TARGET_GIANT
+				 : chance(g, g->alias ? 30 : 1) ? TARGET_ALIAS_BLOCK
+								: TARGET_BLOCK,
+				 f & ~BIT(13));
 	}
 	if (dice > 97)
 		return to_target(g, dice == 98 ? TARGET_FRAME : TARGET_HOLE, f);
@@ -113,7 +122,7 @@ static int follow(struct gen *g, const u8 *path, u8 table[], u8 index[])
 		const struct entry_spec *e;
 
 		if (m->id == PM_PAE && level == 3) {
-			t = (3 * t + i % 3) % PROGRAM_TABLES;
+			t = g->pdpte[3 * t + i % 3];
 			continue;
 		}
 		table[n] = t;
@@ -177,14 +186,15 @@ static void set_something(struct gen *g)
 /* Whether an entry ends a walk at @level in a fault, most likely. */
 static bool is_broken(const struct entry_spec *e, int level)
 {
-	if (!(e->bits & PTE_P) || (e->bits & BIT(51)) || e->target == TARGET_RAW)
+	if (!(e->bits & PTE_P) || (e->bits & (BIT(51) | BIT(48))) || e->target == TARGET_RAW)
 		return true;
 	if (level == 1)
 		return false;
 	if (e->bits & (BIT(13) | (level > 3 ? PTE_G | PTE_PS : 0)))
 		return true;
 	if (e->bits & PTE_PS)
-		return e->target != TARGET_BLOCK && e->target != TARGET_GIANT;
+		return e->target != TARGET_BLOCK && e->target != TARGET_GIANT &&
+		       e->target != TARGET_ALIAS_BLOCK;
 	return e->target != TARGET_TABLE;
 }
 
@@ -224,11 +234,12 @@ static void add_access(struct gen *g)
 	memcpy(s.path, some_path(g, scratch), sizeof(s.path));
 	s.flags = (chance(g, 45) ? STEP_USER : 0) | (chance(g, 15) ? STEP_AC : 0);
 	s.place = chance(g, 50) ? PLACE_DATA : below(g, 4);
-	if (s.kind <= STEP_WRITE && chance(g, 6))
-		s.place = PLACE_CROSS;
+	if (s.kind <= STEP_WRITE && chance(g, 9))
+		s.place = chance(g, 60) ? PLACE_CROSS : PLACE_MIDDLE;
 	if (s.kind == STEP_EXEC)
 		s.place = 0;
-	else if (s.kind != STEP_READ && s.place < PLACE_DATA && s.kind != STEP_XADD)
+	else if (s.kind != STEP_READ && s.place != PLACE_DATA && s.place != PLACE_CROSS &&
+		 s.kind != STEP_XADD)
 		s.entry = random_entry(g, 1 + below(g, 2));
 	else if (s.kind == STEP_XADD && s.place < PLACE_DATA)
 		s.entry.bits = PTE_W << below(g, 3);
@@ -237,13 +248,12 @@ static void add_access(struct gen *g)
 	program_add(g->p, s);
 }
 
-static void add_flush(struct gen *g)
+static void add_flush_of(struct gen *g, const u8 *path)
 {
-	u8 scratch[PAGING_MAX_LEVEL];
 	struct step s = {.kind = STEP_INVLPG, .vcpu = g->vcpu};
 	u32 dice = below(g, 100);
 
-	memcpy(s.path, some_path(g, scratch), sizeof(s.path));
+	memcpy(s.path, path, sizeof(s.path));
 	if (dice >= 45 && dice < 65) {
 		s.kind = STEP_INVPCID;
 		s.number = below(g, 4);
@@ -259,14 +269,23 @@ static void add_flush(struct gen *g)
 	program_add(g->p, s);
 }
 
+static void add_flush(struct gen *g)
+{
+	u8 scratch[PAGING_MAX_LEVEL];
+
+	add_flush_of(g, some_path(g, scratch));
+}
+
 static void add_register(struct gen *g)
 {
 	static const u8 kinds[] = {STEP_WP,  STEP_WP,	STEP_SMEP,  STEP_SMAP, STEP_PGE,
-				   STEP_PKE, STEP_PKRU, STEP_PCIDE, STEP_NX};
+				   STEP_PKE, STEP_PKRU, STEP_PCIDE, STEP_NX,   STEP_PSE};
 	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
 
 	s.number = below(g, 2);
-	if (s.kind == STEP_NX)
+	if (s.kind == STEP_PSE && g->p->mode->id != PM_32)
+		s.kind = STEP_SMEP;
+	if (s.kind == STEP_NX || s.kind == STEP_PSE)
 		s.number = chance(g, 80);
 	if (s.kind == STEP_PKRU) {
 		s.number = 0;
@@ -277,10 +296,12 @@ static void add_register(struct gen *g)
 
 static void add_host(struct gen *g)
 {
-	static const u8 kinds[] = {STEP_DELETE,	   STEP_MOVE,	   STEP_LOG,	   STEP_LOG,
-				   STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_DIRTY_CLEAR,
-				   STEP_ZERO,	   STEP_PROTECT,   STEP_PROTECT,   STEP_NR_PAGES,
-				   STEP_HUGE,	   STEP_COLLAPSE,  STEP_PAGEOUT};
+	static const u8 kinds[] = {
+		STEP_DELETE,	 STEP_MOVE,	  STEP_LOG,	    STEP_LOG,	    STEP_DIRTY_GET,
+		STEP_DIRTY_GET,	 STEP_DIRTY_GET,  STEP_DIRTY_CLEAR, STEP_ZERO,	    STEP_PROTECT,
+		STEP_PROTECT,	 STEP_NR_PAGES,	  STEP_HUGE,	    STEP_COLLAPSE,  STEP_PAGEOUT,
+		STEP_LOG_TABLES, STEP_DIRTY_LOOK, STEP_CLEAR_LOG,   STEP_CLEAR_LOG, STEP_AGE,
+		STEP_ALIAS};
 	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))]};
 	u8 max = step_formats[s.kind].max;
 
@@ -296,6 +317,10 @@ static void add_host(struct gen *g)
 		s.number = !g->logging;
 	if (s.kind == STEP_NR_PAGES)
 		s.value = below(g, 64);
+	if (s.kind == STEP_LOG_TABLES)
+		s.number = !g->log_tables;
+	if (s.kind == STEP_CLEAR_LOG)
+		s.value = chance(g, 50) ? BIT(below(g, PROGRAM_FRAMES)) : 1 + below(g, 0xffff);
 	program_add(g->p, s);
 	if (s.kind == STEP_DELETE || s.kind == STEP_ADD)
 		g->slot_there = s.kind == STEP_ADD;
@@ -305,6 +330,202 @@ static void add_host(struct gen *g)
 		g->away = s.number;
 	if (s.kind == STEP_LOG)
 		g->logging = s.number;
+	if (s.kind == STEP_LOG_TABLES)
+		g->log_tables = s.number;
+	if (s.kind == STEP_ALIAS)
+		g->alias = s.number;
+}
+
+static void add_smm(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_SMM_WRITE, STEP_SMM_READ, STEP_SMM_SET};
+	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
+
+	if (s.kind == STEP_SMM_SET) {
+		s.table = below(g, PROGRAM_TABLES);
+		s.index = 1 + below(g, PROGRAM_INDICES);
+		s.entry = random_entry(g, 1 + below(g, 2));
+		g->entry[s.table][s.index - 1] = s.entry;
+	} else {
+		s.number = below(g, PROGRAM_FRAMES - 4);
+		s.value = s.kind == STEP_SMM_WRITE ? below(g, 0x10000) : 0;
+	}
+	program_add(g->p, s);
+}
+
+static void add_pdpte(struct gen *g)
+{
+	struct step s = {.kind = STEP_PDPTE, .vcpu = g->vcpu};
+
+	s.number = below(g, 3 * PROGRAM_ROOTS);
+	s.entry = (struct entry_spec){TARGET_TABLE, below(g, PROGRAM_TABLES), PTE_P};
+	g->pdpte[s.number] = s.entry.number;
+	g->root[g->vcpu] = s.number / 3;
+	program_add(g->p, s);
+}
+
+static void add_access_of(struct gen *g, const u8 *path)
+{
+	u32 n = g->p->nr_steps;
+
+	add_access(g);
+	memcpy(g->p->steps[n].path, path, PAGING_MAX_LEVEL);
+}
+
+static void add_cr3(struct gen *g, u32 root, u32 pcid, bool noflush)
+{
+	program_add(g->p, (struct step){.kind = STEP_CR3,
+					.vcpu = g->vcpu,
+					.number = root,
+					.pcid = pcid,
+					.flags = noflush ? STEP_NOFLUSH : 0});
+	g->root[g->vcpu] = root;
+}
+
+/* An address is used, its way changed, perhaps while another root is in use, flushed, and used again. */
+static void edit_and_flush(struct gen *g)
+{
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	u32 home = g->root[g->vcpu], other = below(g, PROGRAM_ROOTS), n;
+	bool leave = chance(g, 60);
+
+	add_access_of(g, path);
+	if (leave)
+		add_cr3(g, other, other, true);
+	set_something(g);
+	n = g->p->nr_steps;
+	add_flush_of(g, path);
+	if (leave && g->p->steps[n].kind == STEP_INVPCID && chance(g, 70))
+		g->p->steps[n].pcid = home;
+	if (leave)
+		add_cr3(g, home, home, true);
+	add_access_of(g, path);
+	add_access_of(g, path);
+}
+
+/* An address is used with a bit of a register this way and that way. */
+static void toggle_and_use(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_WP, STEP_SMEP, STEP_SMAP, STEP_NX, STEP_PSE, STEP_PKE};
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	struct step s = {.kind = kinds[below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
+	u32 i, first = chance(g, 50);
+
+	for (i = 0; i < 3; i++) {
+		s.number = (first + i) & 1;
+		program_add(g->p, s);
+		add_access_of(g, path);
+		if (chance(g, 50))
+			add_access_of(g, path);
+	}
+}
+
+/* Another vCPU uses what this one then changes. */
+static void edit_beside(struct gen *g)
+{
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	u32 self = g->vcpu, other = below(g, g->o->vcpus);
+
+	g->vcpu = other;
+	add_access_of(g, path);
+	g->vcpu = self;
+	add_access_of(g, path);
+	set_something(g);
+	add_flush_of(g, path);
+	add_access_of(g, path);
+	g->vcpu = other;
+	add_flush_of(g, path);
+	add_access_of(g, path);
+}
+
+/* A page is written again and again while the host looks what is dirty. */
+static void write_and_look(struct gen *g)
+{
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	u32 i;
+
+	if (g->slot_there && !g->logging) {
+		program_add(g->p, (struct step){.kind = STEP_LOG, .number = 1});
+		g->logging = true;
+	}
+	for (i = 0; i < 3; i++) {
+		u32 n = g->p->nr_steps;
+
+		add_access_of(g, path);
+		if (g->p->steps[n].kind == STEP_READ)
+			g->p->steps[n].kind = STEP_WRITE;
+		if (chance(g, 30))
+			g->p->steps[n].place = PLACE_DATA;
+		program_add(g->p, (struct step){.kind = chance(g, 40)	? STEP_DIRTY_GET
+							: chance(g, 30) ? STEP_DIRTY_LOOK
+									: STEP_CLEAR_LOG,
+						.value = 1 + below(g, 0xffff)});
+	}
+}
+
+/*
+ * Everybody at the same time: accesses to a few pages, edits of what leads there, and a host that takes the pages away or looks
+ * at the log; afterwards each vCPU looks at what is left.
+ */
+static void add_together(struct gen *g)
+{
+	static const u8 host[] = {STEP_ZERO,	  STEP_ZERO,	  STEP_ZERO,	  STEP_DELETE,
+				  STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_CLEAR_LOG, STEP_PROTECT,
+				  STEP_PAGEOUT,	  STEP_NR_PAGES,  STEP_AGE,	  STEP_COLLAPSE};
+	u32 self = g->vcpu, i, n = 6 + below(g, 18), first, edits = chance(g, 50) ? 15 : 0;
+	u32 hosts = g->o->host && g->slot_there ? below(g, 40) : 0;
+	u8 kind = host[below(g, ARRAY_LEN(host))];
+
+	if (hosts && (kind == STEP_DIRTY_GET || kind == STEP_CLEAR_LOG) && !g->logging) {
+		program_add(g->p, (struct step){.kind = STEP_LOG, .number = 1});
+		g->logging = true;
+	}
+	program_add(g->p, (struct step){.kind = STEP_TOGETHER, .value = below(g, 0x10000)});
+	for (i = 0; i < n; i++) {
+		g->vcpu = below(g, g->o->vcpus);
+		first = g->p->nr_steps;
+		if (chance(g, hosts)) {
+			struct step s = {.kind = chance(g, 80) ? kind
+							       : host[below(g, ARRAY_LEN(host))]};
+			u8 max = step_formats[s.kind].max;
+
+			s.number = max ? below(g, max + 1) : 0;
+			s.value = 1 + below(g, s.kind == STEP_CLEAR_LOG ? 0xffff : 63);
+			if (!strchr(step_formats[s.kind].operands, 'V'))
+				s.value = 0;
+			g->logging &= s.kind != STEP_DELETE;
+			program_add(g->p, s);
+		} else if (chance(g, edits)) {
+			set_something(g);
+		} else {
+			add_access(g);
+			if (g->p->steps[first].kind != STEP_READ)
+				g->p->steps[first].place = PLACE_DATA;
+			if (g->p->steps[first].kind == STEP_EXEC)
+				g->p->steps[first].place = 0;
+		}
+	}
+	program_add(g->p, (struct step){.kind = STEP_APART});
+	for (g->vcpu = 0; g->vcpu < g->o->vcpus; g->vcpu++)
+		for (i = 0; i < FAVOURITES; i++)
+			add_access_of(g, g->favourite[i]);
+	if (g->logging && g->o->host)
+		program_add(g->p, (struct step){.kind = STEP_DIRTY_GET});
+	g->vcpu = self;
+}
+
+static void add_idiom(struct gen *g)
+{
+	u32 dice = below(g, 100);
+
+	if (dice < 45)
+		edit_and_flush(g);
+	else if (dice < 65)
+		toggle_and_use(g);
+	else if (dice < 85 || !g->o->host)
+		edit_beside(g);
+	else
+		write_and_look(g);
 }
 
 static void add_step(struct gen *g)
@@ -323,6 +544,14 @@ static void add_step(struct gen *g)
 		add_flush(g);
 	else if (dice < 880)
 		add_register(g);
+	else if (dice < 882)
+		add_smm(g);
+	else if (dice < 884 && g->p->mode->id == PM_PAE)
+		add_pdpte(g);
+	else if (dice < 900)
+		add_idiom(g);
+	else if (dice < 902)
+		add_together(g);
 	else if (dice < 975 || !g->o->host)
 		map_favourite(g, g->favourite[below(g, FAVOURITES)]);
 	else
@@ -350,7 +579,10 @@ void program_random(struct program *p, const struct random_options *o)
 	program_init(p, o->mode);
 	p->nr_vcpus = o->vcpus;
 	p->backing = o->thp ? MEM_THP : MEM_ANON;
+	p->log = o->log;
 	g.slot_there = true;
+	for (i = 0; i < 3 * PROGRAM_ROOTS; i++)
+		g.pdpte[i] = i % PROGRAM_TABLES;
 	for (i = 0; i < FAVOURITES; i++)
 		for (k = 0; k < PAGING_MAX_LEVEL; k++)
 			g.favourite[i][k] = k >= o->mode->levels  ? 0

@@ -14,6 +14,7 @@ struct random_options {
 	u32 vcpus; /* 1 to PROGRAM_VCPUS */
 	bool host; /* the host takes steps, too */
 	bool thp;  /* huge pages below */
+	enum log_kind log;
 };
 
 /* The same options give the same program, on every machine. @p need not be initialised. */

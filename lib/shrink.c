@@ -152,6 +152,11 @@ static void simplify_header(struct shrink *s)
 		p.backing = MEM_ANON;
 		attempt(s, &p);
 	}
+	if (s->best->log != LOG_BITMAP) {
+		program_copy(&p, s->best);
+		p.log = LOG_BITMAP;
+		attempt(s, &p);
+	}
 	program_free(&p);
 }
 

@@ -52,6 +52,7 @@ TEST(round_trip, .what = "a program that is printed and read is the same program
 		EXPECT_EQ(q.nr_vcpus, p.nr_vcpus);
 		EXPECT_EQ(q.mode->id, p.mode->id);
 		EXPECT_EQ(q.backing, p.backing);
+		EXPECT_EQ(q.log, p.log);
 		second = printed(&q, &len2);
 		EXPECT_STREQ(first, second);
 		free(first);
@@ -143,12 +144,16 @@ TEST(messages,
 		{HEADER "v0 set t1[5] 0\n", "f:5: entry 't1[5]': give t0[1] to t9[4]"},
 		{HEADER "v0 set t1[1] f16+p\n", "f:5: entry 'f16+p': there are f0 to f15"},
 		{HEADER "v0 set t1[1] f1+pz\n",
-		 "f:5: 'f1+pz': flag 'z' is none of pwutcadsgxrom and k0 to kf"},
+		 "f:5: 'f1+pz': flag 'z' is none of pwutcadsgxromn and k0 to kf"},
 		{HEADER "v0 set t1[1] f1+pkx\n", "f:5: 'f1+pkx': k is followed by a key, 0 to f"},
 		{HEADER "v0 read 1.2.3/c1\n",
 		 "f:5: address '1.2.3/c1': in mode la48 give 4 indices of 1 to 4 and a place, like 1.2/c1"},
 		{HEADER "v0 read 1.2.3.4/c9\n",
-		 "f:5: address '1.2.3.4/c9': the place is one of c1 c2 c3 c4 data cross"},
+		 "f:5: address '1.2.3.4/c9': the place is one of c1 c2 c3 c4 data cross middle"},
+		{HEADER "log\n", "f:5: log '': give bitmap, manual, initially-set or ring"},
+		{HEADER "log ring 1\n", "f:5: '1' is too much"},
+		{HEADER "v0 wp 1\nlog ring\n",
+		 "f:6: 'log': a step begins with \"host\" or with a vCPU, v0 to v1"},
 		{HEADER "v0 cr3 1\n", "f:5: cr3: give \"pcid N\""},
 	};
 

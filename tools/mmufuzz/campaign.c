@@ -57,6 +57,7 @@ void choose_program(const struct options *o, u64 seed, struct program *p)
 					 : 1 + (mix >> 42) % PROGRAM_VCPUS,
 		.host = !o->no_host && (mix >> 50 & 3),
 		.thp = mix >> 53 & 1,
+		.log = mix >> 55 & 1 ? LOG_BITMAP : (mix >> 56) % LOG_KINDS,
 	};
 
 	program_random(p, &r);

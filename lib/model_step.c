@@ -262,17 +262,37 @@ static bool loses_smap(const struct model *m, const struct step *s)
 	       kinds[s->kind].oracle == ORACLE_WRITE && (s->flags & STEP_AC);
 }
 
+/* Whether the access that was judged last reaches an entry of its own way there. */
+static bool is_own_entry(struct model *m, const struct outcome *o)
+{
+	struct frame *f;
+	int cell;
+
+	if (model_where(m, o->gpa, &f) != WHERE_FRAME)
+		return false;
+	cell = model_cell(m, f, o->gpa);
+	for (u32 i = 0; i < m->nr_touched; i++)
+		if (m->touched[i].frame == f && m->touched[i].cell == cell)
+			return true;
+	return false;
+}
+
 /*
  * Exchanges that the environment gets wrong. Linux 6.1's emulator goes round for ever on one by
  * a stale MMIO translation: it reads the device and compares with memory (docs/fuzzing.md). For TCG
- * with one thread none is an exchange.
+ * with one thread an exchange is a load and a store, which is the same only where both are made and
+ * the walk for the store does not change what was loaded.
  */
-static bool wrong_exchange(const struct model *m, const struct step *s)
+static bool wrong_exchange(struct model *m, const struct step *s, const struct outcome *o,
+			   u32 nr)
 {
 	if (s->kind < STEP_CMPXCHG)
 		return false;
-	return quirk_rmw_reads_first() ||
-	       (m->kernel && m->shadow && oracle_looked_back(m->current->history));
+	if (m->kernel && m->shadow && oracle_looked_back(m->current->history))
+		return true;
+	return quirk_rmw_reads_first() &&
+	       (s->kind == STEP_CMPXCHG_WRONG || nr > 1 || o->verdict != ORACLE_OK ||
+		o->mask != width_mask(m) || is_own_entry(m, o));
 }
 
 static u16 agent_flags(const struct step *s)
@@ -291,7 +311,7 @@ static bool access_step(struct model *m, const struct step *s)
 	struct expect *e;
 	u32 nr = judge(m, s, gva, kinds[s->kind].oracle, out), i;
 
-	if (!nr || loses_smap(m, s) || wrong_exchange(m, s))
+	if (!nr || loses_smap(m, s))
 		return false;
 	for (i = 0; i < nr; i++) {
 		o[i] = (struct outcome){.verdict = out[i].verdict,
@@ -301,6 +321,8 @@ static bool access_step(struct model *m, const struct step *s)
 		if (out[i].verdict == ORACLE_OK && !fill_outcome(m, s, &o[i]))
 			return false;
 	}
+	if (wrong_exchange(m, s, o, nr))
+		return false;
 	/*
 	 * KVM's emulator takes the address of an MMIO page from the last access there, and does not
 	 * come by the entries.

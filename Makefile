@@ -55,7 +55,7 @@ GUESTCF	:= $(filter-out -fno-tree-loop-distribute-patterns,$(GUESTCF))
 endif
 
 lib_c	:= $(wildcard lib/*.c)
-lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o
+lib_o	:= $(lib_c:%.c=$(BUILD)/%.o) $(BUILD)/lib/images.o $(BUILD)/lib/qemu_boot.o
 LIB	:= $(BUILD)/libmmuscope.a
 
 # The in-tree engine, from the processor up.
@@ -124,6 +124,9 @@ $(agent32): $(guest_o32) guest_code/guest.lds
 $(BUILD)/lib/images.o: lib/images.S $(agent64) $(agent32)
 	@mkdir -p $(@D)
 	$(CC) -c -DAGENT64='"$(agent64)"' -DAGENT32='"$(agent32)"' $< -o $@
+$(BUILD)/lib/qemu_boot.o: lib/qemu_boot.S
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
 
 # what the engines are is decided here, so a change of that is one of this file's inputs
 $(shell mkdir -p $(BUILD); [ "$$(cat $(BUILD)/.intree 2>/dev/null)" = $(INTREE) ] || \

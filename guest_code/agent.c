@@ -292,7 +292,7 @@ static u32 execute(struct guest_cpu *cpu, const struct agent_op *op, u32 size, u
 	case AGENT_SPIN_WRITE:
 		return spin(op, size, value);
 	case AGENT_OUT:
-		outl(addr, op->value);
+		to_host(addr, op->value);
 		break;
 	case AGENT_IN:
 		*value = inl(addr);
@@ -301,7 +301,7 @@ static u32 execute(struct guest_cpu *cpu, const struct agent_op *op, u32 size, u
 		asm volatile("hlt" : : : "memory");
 		break;
 	case AGENT_SYNC:
-		outl(PORT_SYNC, op->value);
+		to_host(PORT_SYNC, op->value);
 		break;
 	case AGENT_RDTSC: {
 		u32 lo, hi;
@@ -453,6 +453,6 @@ void guest_main(u32 index)
 	mb->cpu = index;
 	for (;;) {
 		run_batch(&cpus[index], mb);
-		outl(PORT_DONE, index);
+		to_host(PORT_DONE, index);
 	}
 }

@@ -22,6 +22,16 @@
 #define PORT_SYNC  0xa7 /* AGENT_SYNC: the host acts, then the batch goes on */
 #define PORT_PANIC 0xa8 /* an exception that nobody expected; see mailbox.panic */
 #define PORT_CHAR  0xe9 /* a character for the test's diagnostics */
+#define PORT_BELL  0xa9 /* an outb: see struct agent_exit */
+
+/*
+ * Where there is no hypervisor, an OUT does not stop the processor: the agent leaves here what
+ * it would have said, rings and waits until turn changes. turn is 0 where there is one.
+ */
+struct agent_exit {
+	u32 turn;
+	u32 port, value;
+};
 
 /*
  * "size" is 1, 2, 4 or 8 bytes and 0 means the mode's natural width (8 in

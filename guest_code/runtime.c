@@ -13,6 +13,8 @@ struct guest_cpu cpus[AGENT_MAX_CPUS];
 struct agent_mailbox mailboxes[AGENT_MAX_CPUS] __attribute__((aligned(4096)));
 u8 cpu_stacks[AGENT_MAX_CPUS][STACK_SIZE] __attribute__((aligned(STACK_SIZE)));
 
+struct agent_exit agent_exit __attribute__((aligned(16)));
+
 extern char trap_stubs[];
 #define NR_VECTORS 32
 #define STUB_SIZE  16
@@ -99,6 +101,22 @@ void runtime_init(u32 index)
 	asm volatile("ltr %w0" : : "r"(SEL_TSS));
 }
 
+void to_host(u16 port, u32 value)
+{
+	volatile struct agent_exit *e = &agent_exit;
+	u32 turn = e->turn;
+
+	if (!turn) {
+		outl(port, value);
+		return;
+	}
+	e->port = port;
+	e->value = value;
+	outb(PORT_BELL, 0);
+	while (e->turn == turn)
+		asm volatile("pause" : : : "memory");
+}
+
 static bool from_user_section(unsigned long ip)
 {
 	return ip >= (unsigned long)user_start && ip < (unsigned long)user_end;
@@ -113,7 +131,7 @@ static void panic(struct trap_frame *frame, u64 cr2)
 	mb->panic.cr2 = cr2;
 	mb->panic.rip = frame->ip;
 	for (;;)
-		outl(PORT_PANIC, frame->vector);
+		to_host(PORT_PANIC, frame->vector);
 }
 
 void trap_handler(struct trap_frame *frame);

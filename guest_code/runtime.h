@@ -120,6 +120,9 @@ static inline void outb(u16 port, u8 value)
 	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
+/* OUT to the host, and wait until it has acted. */
+void to_host(u16 port, u32 value);
+
 unsigned long read_cr(int nr);
 void write_cr(int nr, unsigned long value);
 u64 rdmsr(u32 msr);

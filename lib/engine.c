@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The choice of the engine: "kvm", which is the system calls themselves, or "intree",
- * which is x86/kvm; and what their parameters say.
+ * The choice of the engine: "kvm", which is the system calls themselves, "intree", which
+ * is x86/kvm, or "qemu" (engine_qemu.c); and what their parameters say.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "engine_priv.h"
 #include "test.h"
 #include "x86/arch/types.h"
 #ifdef MMUSCOPE_INTREE
@@ -206,36 +207,43 @@ static void configure(void)
 
 /* --- either ------------------------------------------------------------------ */
 
-static const struct engine engines[] = {
-	{
-		.name = "kvm",
-		.open = kvm_open,
-		.ioctl = kvm_ioctl,
-		.close = close,
-		.mmap = mmap,
-		.munmap = munmap,
-		.mprotect = mprotect,
-		.madvise = madvise,
-		.mremap = kvm_mremap,
-		.huge_bytes = kvm_huge_bytes,
-		.kernel_memory = true,
-	},
+static const struct engine engine_kvm = {
+	.name = "kvm",
+	.open = kvm_open,
+	.ioctl = kvm_ioctl,
+	.close = close,
+	.mmap = mmap,
+	.munmap = munmap,
+	.mprotect = mprotect,
+	.madvise = madvise,
+	.mremap = kvm_mremap,
+	.huge_bytes = kvm_huge_bytes,
+	.kernel_memory = true,
+};
+
 #ifdef MMUSCOPE_INTREE
-	{
-		.name = "intree",
-		.open = intree_open,
-		.ioctl = intree_ioctl,
-		.close = intree_close,
-		.mmap = intree_mmap,
-		.munmap = intree_munmap,
-		.mprotect = intree_mprotect,
-		.madvise = intree_madvise,
-		.mremap = intree_mremap,
-		.huge_bytes = intree_huge_bytes,
-		.age = intree_age,
-		.fail_alloc = intree_fail_alloc,
-		.turns = &intree_turns,
-	},
+static const struct engine engine_intree = {
+	.name = "intree",
+	.open = intree_open,
+	.ioctl = intree_ioctl,
+	.close = intree_close,
+	.mmap = intree_mmap,
+	.munmap = intree_munmap,
+	.mprotect = intree_mprotect,
+	.madvise = intree_madvise,
+	.mremap = intree_mremap,
+	.huge_bytes = intree_huge_bytes,
+	.age = intree_age,
+	.fail_alloc = intree_fail_alloc,
+	.turns = &intree_turns,
+};
+#endif
+
+static const struct engine *const engines[] = {
+	&engine_kvm,
+	&engine_qemu,
+#ifdef MMUSCOPE_INTREE
+	&engine_intree,
 #endif
 };
 
@@ -244,8 +252,8 @@ static const struct engine *find_engine(const char *name)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(engines); i++)
-		if (!strcmp(engines[i].name, name))
-			return &engines[i];
+		if (!strcmp(engines[i]->name, name))
+			return engines[i];
 	return NULL;
 }
 
@@ -260,8 +268,9 @@ const struct engine *engine(void)
 	const struct engine *e = find_engine(name && *name ? name : "kvm");
 
 	if (!e)
-		test_error("MMUSCOPE_ENGINE=%s: no such engine in this build (there is: kvm%s)",
-			   name, engine_built("intree") ? ", intree" : "");
+		test_error(
+			"MMUSCOPE_ENGINE=%s: no such engine in this build (there is: kvm, qemu%s)",
+			name, engine_built("intree") ? ", intree" : "");
 	if (is_intree(e))
 		configure();
 	return e;
@@ -269,12 +278,16 @@ const struct engine *engine(void)
 
 bool engine_param(const char *name, char *value, size_t size)
 {
+	if (engine()->machine)
+		return false;
 	return is_intree(engine()) ? config_param(name, value, size)
 				   : sysfs_param(name, value, size);
 }
 
 bool engine_param_set(const char *name, const char *value)
 {
+	if (engine()->machine)
+		return false;
 	return is_intree(engine()) ? config_param_set(name, value) : sysfs_param_set(name, value);
 }
 

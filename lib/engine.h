@@ -57,6 +57,11 @@ struct engine {
 	 * that except fork and KSM.
 	 */
 	bool kernel_memory;
+	/*
+	 * There is no hypervisor: guests' memory is a machine's RAM, with no MMIO, nothing read-only
+	 * and nothing that changes, and no kind of MMU but the processor's.
+	 */
+	bool machine;
 	const struct engine_turns *turns; /* NULL: threads run freely, always */
 };
 

@@ -251,7 +251,7 @@ static void make_frames(struct model *m)
 
 		f->gpa = RO_GPA + i * SZ_4K;
 		f->hva = vm_hva(m->vm, f->gpa);
-		f->read_only = true;
+		f->read_only = !m->machine;
 		fill_data(m, f, 0x200 + i);
 	}
 }
@@ -284,7 +284,7 @@ static bool is_amd(void)
 {
 	static const struct cpu_feature amd = {0, 0, 2, 0, "AMD"};
 
-	return cpu_has(&amd) && !((mmu_kind() & MMU_TDP) && host_is_tcg());
+	return cpu_has(&amd) && !tcg_walks();
 }
 
 static void make_vcpu(struct model *m, u32 i)
@@ -343,6 +343,7 @@ static void set_up(struct model *m)
 
 	m->m = p->mode;
 	m->kernel = engine()->kernel_memory;
+	m->machine = engine()->machine;
 	m->shadow = mmu_kind() == MMU_SHADOW;
 	choose_indices(m);
 	m->width = m->m->long_mode ? 8 : 4;
@@ -353,7 +354,8 @@ static void set_up(struct model *m)
 				   : m->log == LOG_INITIALLY_SET ? clear_by_hand_all
 								 : NULL,
 			  .dirty_ring_entries = m->log == LOG_RING ? RING_ENTRIES : 0);
-	m->ro = slot_add(m->vm, 2, RO_GPA, PROGRAM_RO_FRAMES * SZ_4K, MEM_ANON, KVM_MEM_READONLY);
+	m->ro = slot_add(m->vm, 2, RO_GPA, PROGRAM_RO_FRAMES * SZ_4K, MEM_ANON,
+			 m->machine ? 0 : KVM_MEM_READONLY);
 	m->mem_gpa = HOME_GPA;
 	m->slot_there = true;
 	make_frames(m);
@@ -588,7 +590,7 @@ void model_run(const struct program *p, const struct model_options *o, struct mo
 
 		m->step = i;
 		if (step_is_host(s) || step_is_alone(s) || m->open.open ||
-		    m->current != &m->vcpu[s->vcpu] || m->nr + 8 > AGENT_BATCH ||
+		    m->current != &m->vcpu[s->vcpu] || m->nr + MAX_STEP_OPS > AGENT_BATCH ||
 		    m->pool_used + 2 * MAX_OUTCOMES > MAX_POOL)
 			if (!model_flush_batch(m))
 				break;

@@ -25,6 +25,7 @@
 #define MEM_SIZE     (16 * MiB)
 #define MAX_TOUCHED  64
 #define MAX_POOL     4096
+#define MAX_STEP_OPS 20	 /* operations that one step may take */
 #define RING_ENTRIES 256 /* the smallest ring: a page */
 
 /* A word that programs read and write. */
@@ -111,10 +112,11 @@ struct model {
 	u64 was_mmio[2][MEM_SIZE / SZ_4K / 64];
 	bool slot_there, logging, log_tables;
 	enum log_kind log;
-	struct memslot *alias;	    /* over the data's memory; NULL: never was there */
-	u32 alias_kind;		    /* STEP_ALIAS's number; 0: is not there */
-	struct memslot *smm[2];	    /* what SMM sees of tables and data; NULL: no SMI yet */
-	bool kernel, shadow;	    /* the engine: /dev/kvm; the shadow MMU */
+	struct memslot *alias;	/* over the data's memory; NULL: never was there */
+	u32 alias_kind;		/* STEP_ALIAS's number; 0: is not there */
+	struct memslot *smm[2]; /* what SMM sees of tables and data; NULL: no SMI yet */
+	bool kernel, shadow;	/* the engine: /dev/kvm; the shadow MMU */
+	bool machine;		/* no hypervisor: holes are nobody's, all memory can be written */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
 	u32 width;		    /* of an access to a cell */
 	u64 root[PROGRAM_ROOTS], pdpte[PROGRAM_ROOTS][4];

@@ -106,6 +106,25 @@ static bool cr3_step(struct model *m, const struct step *s)
 	return true;
 }
 
+static bool invlpg_step(struct model *m, const struct step *s)
+{
+	u32 places = quirk_invlpg_keeps_code() ? PROGRAM_INDICES * PROGRAM_INDICES : 0;
+	int bottom = m->m->levels - 1;
+	struct step each = *s;
+
+	expect_ok(m, (struct agent_op){.kind = AGENT_INVLPG, .addr = model_address(m, s)});
+	oracle_flushed(m->current->history, ORACLE_FLUSH_ADDR, current_pcid(&m->current->regs),
+		       model_address(m, s));
+	/* Wherever else in a page of up to 1 GiB programs fetch from. */
+	for (u32 i = 0; i < places; i++) {
+		each.path[bottom] = 1 + i % PROGRAM_INDICES;
+		each.path[bottom - 1] = 1 + i / PROGRAM_INDICES;
+		expect_ok(m,
+			  (struct agent_op){.kind = AGENT_INVLPG, .addr = model_address(m, &each)});
+	}
+	return true;
+}
+
 static bool invpcid_step(struct model *m, const struct step *s)
 {
 	static const enum oracle_flush what[] = {
@@ -135,7 +154,7 @@ static bool cr4_step(struct model *m, u64 bit, bool on)
 	u64 cr4 = on ? r->cr4 | bit : r->cr4 & ~bit;
 
 	/* QEMU's A bit in PDPTEs makes a load of them fail. */
-	if (m->m->id == PM_PAE && quirk_pdpte_accessed())
+	if (m->m->id == PM_PAE && quirk_pdpte_refused())
 		return false;
 	if (bit == CR4_PCIDE && (r->cr3 & CR3_PCID_MASK))
 		return false; /* #GP, or a CR3 whose low bits come to mean something else */
@@ -154,7 +173,7 @@ static bool nx_step(struct model *m, bool on)
 	struct oracle_regs *r = &m->current->regs;
 
 	if (!cpu_has(&CPU_NX) || !cpu_has(&CPU_PGE) || m->m->pte_size != 8 ||
-	    (m->m->id == PM_PAE && quirk_pdpte_accessed()))
+	    (m->m->id == PM_PAE && quirk_pdpte_refused()))
 		return false;
 	/* mmu/roles: pages mapped with NX=1 are found again with NX=0 */
 	if (m->kernel && m->shadow)
@@ -225,10 +244,7 @@ bool model_guest_step(struct model *m, const struct step *s)
 	case STEP_MAP:
 		return map_step(m, s);
 	case STEP_INVLPG:
-		expect_ok(m, (struct agent_op){.kind = AGENT_INVLPG, .addr = model_address(m, s)});
-		oracle_flushed(m->current->history, ORACLE_FLUSH_ADDR,
-			       current_pcid(&m->current->regs), model_address(m, s));
-		return true;
+		return invlpg_step(m, s);
 	case STEP_INVPCID:
 		return invpcid_step(m, s);
 	case STEP_CR3:

@@ -160,6 +160,8 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 	case WHERE_UNKNOWN:
 		return false;
 	case WHERE_HOLE:
+		if (m->machine)
+			return false;
 		o->mmio = true;
 		o->value = mmio_value(o->gpa, m->width);
 		o->mask = width_mask(m);
@@ -283,8 +285,7 @@ static bool is_own_entry(struct model *m, const struct outcome *o)
  * with one thread an exchange is a load and a store, which is the same only where both are made and
  * the walk for the store does not change what was loaded.
  */
-static bool wrong_exchange(struct model *m, const struct step *s, const struct outcome *o,
-			   u32 nr)
+static bool wrong_exchange(struct model *m, const struct step *s, const struct outcome *o, u32 nr)
 {
 	if (s->kind < STEP_CMPXCHG)
 		return false;

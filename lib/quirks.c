@@ -14,7 +14,9 @@ bool host_is_tcg(void)
 {
 	u32 eax, reg[3];
 
-	/* Another engine brings its own processor. */
+	if (!strcmp(engine()->name, "qemu"))
+		return true;
+	/* The in-tree engine brings its own processor. */
 	if (strcmp(engine()->name, "kvm"))
 		return false;
 	__cpuid(1, eax, reg[0], reg[1], reg[2]);
@@ -24,10 +26,9 @@ bool host_is_tcg(void)
 	return !memcmp(reg, "TCGTCGTCGTCG", sizeof(reg));
 }
 
-/* Under shadow paging it is the hypervisor that walks the guest's tables. */
-static bool tcg_walks(void)
+bool tcg_walks(void)
 {
-	return (mmu_kind() & MMU_TDP) && host_is_tcg();
+	return engine()->machine || ((mmu_kind() & MMU_TDP) && host_is_tcg());
 }
 
 bool quirk_rsvd_without_p(void)
@@ -43,6 +44,16 @@ bool quirk_pdpte_accessed(void)
 bool quirk_busy_tss(void)
 {
 	return host_is_tcg();
+}
+
+bool quirk_pdpte_refused(void)
+{
+	return quirk_pdpte_accessed() && !engine()->machine;
+}
+
+bool quirk_invlpg_keeps_code(void)
+{
+	return engine()->machine;
 }
 
 bool quirk_rmw_reads_first(void)

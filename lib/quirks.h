@@ -9,22 +9,34 @@
 
 #include "agent.h"
 
-/* Whether this host's processor is QEMU's TCG (CPUID 0x40000000). */
+/* Whether the processor is QEMU's TCG: this host's (CPUID 0x40000000), or engine "qemu"'s. */
 bool host_is_tcg(void);
+
+/* Whether TCG walks guests' tables: under shadow paging it is the hypervisor that does. */
+bool tcg_walks(void);
 
 /*
  * QEMU 7.2's TCG leaves P out of the error code of a reserved-bit fault, although
- * RSVD can't be set without it (SDM vol. 3 4.7). Seen by guests under
- * two-dimensional paging only. Shown by mmu/reserved.error_code_present.
+ * RSVD can't be set without it (SDM vol. 3 4.7). Not under shadow paging. Shown by mmu/reserved.error_code_present.
  */
 bool quirk_rsvd_without_p(void);
 
 /*
  * QEMU 7.2's TCG sets A in PAE's PDPTEs, where the bit is reserved; a hypervisor
- * that then checks them refuses MOV CR3 and MOV CR4. Two-dimensional paging only.
+ * that then checks them refuses MOV CR3 and MOV CR4. Not under shadow paging.
  * Shown by mmu/ad_bits.pdpte_untouched.
  */
 bool quirk_pdpte_accessed(void);
+
+/* Whether there is such a hypervisor. */
+bool quirk_pdpte_refused(void);
+
+/*
+ * QEMU 7.2's TCG: INVLPG in a large page leaves what it knows of code elsewhere in that page, so
+ * that a fetch there still goes where the old entry led. Not seen below a KVM. Shown by
+ * mmu/invlpg.large_page_code.
+ */
+bool quirk_invlpg_keeps_code(void);
 
 /*
  * QEMU 7.2's TCG aborts ("invalid tss type") when a 32-bit guest comes from ring 3 by a TSS whose descriptor says

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make check: sets up what is missing, lints, runs the in-tree engine under the sanitizers
-# (in a part of its configurations, for the time it takes) and in all its configurations, then
-# mmuscope's own tests and the suite as run_tests.sh does, on every engine. The last line,
+# (in a part of its configurations, for the time it takes) and in all its configurations, the
+# oracle against QEMU's processor, then mmuscope's own tests and the suite as run_tests.sh does, on every engine. The last line,
 # "N passed, N failed, N skipped", is over those.
 set -u
 cd "$(dirname "$0")/.." || exit 12
@@ -35,6 +35,13 @@ quietly ./run_tests.sh --engine intree --config all --format ktap
 # the auditor after every exit, not only when it is due
 quietly ./run_tests.sh --engine intree --config npt=1,check=2 --config npt=0,check=2 --format ktap \
 	'tdp/[!p]*' 'shadow/*' 'mmu/[!p]*'
+
+# the expectations against a processor that is not ours, with no KVM between
+if command -v "${MMUSCOPE_QEMU:-qemu-system-x86_64}" >/dev/null; then
+	quietly ./run_tests.sh --engine qemu --format ktap mmu/permutations 'mmu/random.one*'
+else
+	echo "# ./run_tests.sh --engine qemu: left out, qemu-system-x86_64 is not installed"
+fi
 
 # A terminal gets the pretty form, which ends in the plain line; KTAP has it behind "# ".
 [ -t 1 ] && exec ./run_tests.sh --unit

@@ -107,6 +107,32 @@ TEST(large_page, .what = "one INVLPG drops the whole of a large page", .modes = 
 				     "round %u, offset %#lx", round, i * step);
 }
 
+TEST(large_page_code, .what = "and of what was fetched from it", .modes = MODES_FEW)
+{
+	struct vm *vm = vm_create(t->mode, .mem_size = 16 * MiB);
+	struct vcpu *v = vm->vcpu[0];
+	u64 size = level_size(t->mode, 2);
+	gva_t there = vm->test_gva + 5 * SZ_4K;
+	struct agent_result res;
+
+	place_function(vm, vm->mem->gpa + 5 * SZ_4K, 1);
+	place_function(vm, vm->mem->gpa + size + 5 * SZ_4K, 2);
+	vm_map(vm, vm->test_gva, vm->mem->gpa, size, 2, PTE_W);
+	op_clear(v);
+	op_add(v, .kind = AGENT_EXEC, .addr = there);
+	op_set_pte(v, &vm->as, vm->test_gva, 2,
+		   pte_make_leaf(t->mode, vm->mem->gpa + size, 2, PTE_W));
+	op_invlpg(v, vm->test_gva);
+	op_add(v, .kind = AGENT_EXEC, .addr = there);
+	vcpu_exec(v);
+	EXPECT_VALUE(op_result(v, 0), 1);
+	res = op_result(v, 3);
+	if (quirk_invlpg_keeps_code() && res.status == AGENT_OK && res.value == 1)
+		test_xfail("QEMU 7.2, accel/tcg/cputlb.c, tlb_flush_page_by_mmuidx_async_0",
+			   "INVLPG forgets the code of one 4 KiB page of a large one");
+	EXPECT_VALUE(res, 2);
+}
+
 /*
  * An upper entry gets another table; INVLPG drops every cached upper entry, so
  * its own page is right afterwards even when the address given was reached

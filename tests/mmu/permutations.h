@@ -92,7 +92,7 @@ static u32 supported_sets(const struct bench *b)
 	if (cpu_has(&CPU_NX) && b->m->pte_size == 8)
 		s |= SET_NX;
 	/* KVM would refuse the change of CR4.SMEP. */
-	if (cpu_has(&CPU_SMEP) && !(b->m->id == PM_PAE && quirk_pdpte_accessed()))
+	if (cpu_has(&CPU_SMEP) && !(b->m->id == PM_PAE && quirk_pdpte_refused()))
 		s |= SET_SMEP;
 	if (cpu_has(&CPU_SMAP))
 		s |= SET_SMAP;

@@ -67,7 +67,7 @@ static bool choose_live_outer(struct live *l, u64 outer)
 	if (!choose_outer(b, digits))
 		return false;
 	digits /= NR_SETS;
-	l->pge = cpu_has(&CPU_PGE) && !(b->m->id == PM_PAE && quirk_pdpte_accessed());
+	l->pge = cpu_has(&CPU_PGE) && !(b->m->id == PM_PAE && quirk_pdpte_refused());
 	if (l->pge)
 		b->regs.cr4 |= CR4_PGE;
 	l->flush = change % FLUSHES;
@@ -318,10 +318,14 @@ static void live_change(struct live *l, u32 n)
 		if (l->flush != FLUSH_CR3)
 			live_set_leaf(l, c);
 		if (l->flush == FLUSH_INVLPG) {
-			op_add(b->v, .kind = AGENT_INVLPG, .addr = slot_gva(b, c->slot));
+			gva_t gva = slot_gva(b, c->slot);
+			u64 at = in_page(b, c->frame % b->nr_frames);
+			bool exact =
+				accesses[c->access].kind == AGENT_EXEC && quirk_invlpg_keeps_code();
+
+			op_add(b->v, .kind = AGENT_INVLPG, .addr = gva + (exact ? at : 0));
 			/* The whole page's, whatever its size. */
-			oracle_flushed(l->h, ORACLE_FLUSH_ADDR, 0,
-				       slot_gva(b, c->slot) + in_page(b, c->frame % b->nr_frames));
+			oracle_flushed(l->h, ORACLE_FLUSH_ADDR, 0, gva + at);
 		}
 		live_access(l, c, &l->pair[i].a[1], true);
 	}

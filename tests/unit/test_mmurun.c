@@ -18,7 +18,7 @@ static const struct {
 	{{"--seed", "x"}, "--seed x: give a number"},
 	{{"--seed"}, "--seed: a value is missing"},
 	{{"--format", "xml"}, "--format xml: give pretty or ktap"},
-	{{"--engine", "tcg"}, "--engine tcg: give kvm, intree or all"},
+	{{"--engine", "tcg"}, "--engine tcg: give kvm, intree, qemu or all"},
 	{{"--config", "npt"}, "--config npt: give NAME=VALUE"},
 	{{"--config", "npt=1,"}, "--config npt=1,: give NAME=VALUE"},
 	{{"--config", "npt=1 b=2"}, "--config npt=1 b=2: give NAME=VALUE"},

@@ -16,7 +16,7 @@ static const char usage[] =
 	"\n"
 	"Runs random programs on guests' page tables and judges every access by the manuals.\n"
 	"\n"
-	"  --engine NAME    kvm or intree (default: $MMUSCOPE_ENGINE, else intree)\n"
+	"  --engine NAME    kvm, intree or qemu (default: $MMUSCOPE_ENGINE, else intree)\n"
 	"  --config K=V,..  parameters of engine intree; check=1 audits its tables at every exit\n"
 	"  --time SECS      stop after so many seconds (default 60; 0: never)\n"
 	"  --programs N     stop after so many programs\n"
@@ -210,8 +210,8 @@ static void choose_engine(struct options *o)
 		o->engine = getenv("MMUSCOPE_ENGINE");
 	if (!o->engine || !*o->engine)
 		o->engine = "intree";
-	if (strcmp(o->engine, "kvm") && strcmp(o->engine, "intree"))
-		bad("engine", o->engine, "give kvm or intree");
+	if (strcmp(o->engine, "kvm") && strcmp(o->engine, "intree") && strcmp(o->engine, "qemu"))
+		bad("engine", o->engine, "give kvm, intree or qemu");
 	if (!engine_built(o->engine))
 		bad("engine", o->engine, "this build does not have it");
 	if (!o->config)
@@ -221,6 +221,13 @@ static void choose_engine(struct options *o)
 	if (*o->config && !strcmp(o->engine, "kvm"))
 		bad("config", o->config,
 		    "the kernel's parameters are those of its modules: see run_tests.sh --vm");
+	if (!strcmp(o->engine, "qemu")) {
+		if (*o->config)
+			bad("config", o->config, "engine qemu has no parameters");
+		o->no_host = true;
+		if (!o->vcpus)
+			o->vcpus = 1;
+	}
 	error = *o->config ? engine_config_error(o->config) : NULL;
 	if (error)
 		bad("config", o->config, error);

@@ -24,6 +24,11 @@ static char **new_argv(const struct options *o, size_t fixed)
 	return argv;
 }
 
+const char *env_engine(const struct env *env)
+{
+	return env->kind == ENV_INTREE ? "intree" : env->kind == ENV_QEMU ? "qemu" : "kvm";
+}
+
 static char **suite_argv(const struct run *run, const char *root)
 {
 	const struct options *o = run->o;
@@ -38,8 +43,8 @@ static char **suite_argv(const struct run *run, const char *root)
 		argv[nr++] = "--suites";
 		argv[nr++] = "unit";
 	}
-	if (o->jobs || kind == ENV_INTREE) {
-		/* nothing of the machine's is shared between the in-tree engine's cases */
+	if (o->jobs || kind == ENV_INTREE || kind == ENV_QEMU) {
+		/* nothing of the machine's is shared between the cases of these engines */
 		argv[nr++] = "--jobs";
 		argv[nr++] = format("%ld", o->jobs ? o->jobs : sysconf(_SC_NPROCESSORS_ONLN));
 	}
@@ -69,7 +74,7 @@ static char **fuzz_argv(const struct run *run, const char *root)
 	argv[nr++] = format("%s/tools/mmufuzz", root);
 	argv[nr++] = "--ktap";
 	argv[nr++] = "--engine";
-	argv[nr++] = run->env->kind == ENV_INTREE ? "intree" : "kvm";
+	argv[nr++] = (char *)env_engine(run->env);
 	if (o->replay) {
 		argv[nr++] = "--replay";
 		argv[nr++] = lab ? format("%s/" LAB_REPLAY, root) : (char *)o->replay;
@@ -111,17 +116,17 @@ char *rerun_command(const struct run *run, const char *name)
 {
 	const struct options *o = run->o;
 	static const char *const where[] = {
-		[ENV_HOST] = "--host",
-		[ENV_LAB] = "--vm",
-		[ENV_UNIT] = "--host",
-		[ENV_INTREE] = "--engine",
+		[ENV_HOST] = "--host",	   [ENV_LAB] = "--vm",	    [ENV_UNIT] = "--host",
+		[ENV_INTREE] = "--engine", [ENV_QEMU] = "--engine",
 	};
 	const char *started_as = getenv("MMUSCOPE_COMMAND");
 	char *command = strdup(started_as ? started_as : "./run_tests.sh"), number[32];
 	const struct {
 		const char *option, *value;
 	} words[] = {
-		{where[run->env->kind], run->env->kind == ENV_INTREE ? "intree" : ""},
+		{where[run->env->kind], run->env->kind == ENV_INTREE || run->env->kind == ENV_QEMU
+						? env_engine(run->env)
+						: ""},
 		{"--unit", run->env->kind == ENV_UNIT ? "" : NULL},
 		{"--kernel", o->kernel},
 		{"--modules", o->modules},

@@ -28,10 +28,8 @@ _Static_assert(NR(intree_all) <= MAX_CONFIGS, "room for them");
 static void add_env(struct choice *c, enum env_kind kind, const char *config)
 {
 	static const char *const names[] = {
-		[ENV_HOST] = "kvm.host",
-		[ENV_LAB] = "kvm.lab",
-		[ENV_UNIT] = "unit",
-		[ENV_INTREE] = "intree",
+		[ENV_HOST] = "kvm.host", [ENV_LAB] = "kvm.lab", [ENV_UNIT] = "unit",
+		[ENV_INTREE] = "intree", [ENV_QEMU] = "qemu",
 	};
 
 	c->envs[c->nr++] = (struct env){
@@ -124,6 +122,10 @@ enum exit_code choose(const struct options *o, struct choice *c)
 	*c = (struct choice){0};
 	if (o->unit)
 		add_env(c, ENV_UNIT, "");
+	if (!strcmp(o->engine, "qemu")) {
+		add_env(c, ENV_QEMU, "");
+		return EXIT_PASS;
+	}
 	if (strcmp(o->engine, "kvm"))
 		code = add_intree(o, c);
 	if (!code && strcmp(o->engine, "intree"))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The suite on this machine: on its own /dev/kvm, or on the in-tree engine. KVM's modules are never reloaded: what
+ * The suite on this machine: on its own /dev/kvm, or on an engine that needs none. KVM's modules are never reloaded: what
  * somebody else's virtual machines run on is left alone.
  */
 #include <errno.h>
@@ -167,10 +167,11 @@ enum exit_code host_run(struct run *run, char **reason)
 	char *log = format("%s/console.log", run->dir);
 	char *env_name = format("MMUSCOPE_ENV=%s", run->env->name);
 	char *config = format("MMUSCOPE_CONFIG=%s", run->env->config);
-	bool intree = run->env->kind == ENV_INTREE;
+	bool own = strcmp(env_engine(run->env), "kvm");
 	/* a KVM that was probed and is whole needs no probing from within the cases */
-	char *env[] = {env_name, intree ? "MMUSCOPE_ENGINE=intree" : "MMUSCOPE_ENGINE=kvm", config,
-		       intree || host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL, NULL};
+	char *engine = format("MMUSCOPE_ENGINE=%s", env_engine(run->env));
+	char *env[] = {env_name, engine, config,
+		       own || host_is_whole() ? "MMUSCOPE_STRICT=1" : NULL, NULL};
 	char **argv = program_argv(run, build_dir());
 	int err = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int limit = patience(run->o);
@@ -216,6 +217,7 @@ out:
 	if (channel[0] >= 0)
 		close(channel[0]);
 	free(argv);
+	free(engine);
 	free(config);
 	free(env_name);
 	free(log);

@@ -311,8 +311,8 @@ int main(int argc, char **argv)
 	if (code)
 		return code;
 	if (o.print_needs) {
-		if (choice.lab)
-			puts(o.kernel ? "lab" : "lab kernel");
+		if (choice.lab || choice.envs[0].kind == ENV_QEMU)
+			puts(choice.lab && !o.kernel ? "lab kernel" : "lab");
 		return EXIT_PASS;
 	}
 	if (choice.lab) {

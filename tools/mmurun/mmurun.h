@@ -42,7 +42,7 @@ enum run_format {
 
 /* The command line, checked. Strings belong to argv. */
 struct options {
-	const char *engine; /* "kvm", "intree" or "all" */
+	const char *engine; /* "kvm", "intree", "qemu" or "all" */
 	enum run_where where;
 	enum run_format format;
 	const char *kernel;		  /* NULL: the distribution's, from the cache */

@@ -154,12 +154,21 @@ static bool parse_format(struct options *o, const char *name)
 	return o->format != FORMAT_AUTO;
 }
 
+/* What is the processor's own business: without a hypervisor there is nothing else to test. */
+static const char *const qemu_cases[] = {
+	"mmu/permutations", "mmu/random.one_vcpu*", "mmu/access",   "mmu/ad_bits", "mmu/alias",
+	"mmu/cr3",	    "mmu/global",	    "mmu/invlpg",   "mmu/invpcid", "mmu/live_edit",
+	"mmu/pkeys",	    "mmu/recursive",	    "mmu/reserved", "mmu/roles",   "mmu/sizes",
+	"mmu/smep_smap",    "mmu/table_stores",	    NULL,
+};
+
 static bool parse_engine(struct options *o, const char *name)
 {
 	o->engine = name;
-	if (!strcmp(name, "kvm") || !strcmp(name, "intree") || !strcmp(name, "all"))
+	if (!strcmp(name, "kvm") || !strcmp(name, "intree") || !strcmp(name, "qemu") ||
+	    !strcmp(name, "all"))
 		return true;
-	complain("--engine %s: give kvm, intree or all", name);
+	complain("--engine %s: give kvm, intree, qemu or all", name);
 	return false;
 }
 
@@ -283,8 +292,19 @@ enum exit_code options_parse(struct options *o, int argc, char **argv)
 	/* a kernel to boot is a wish to boot it */
 	if (o->kernel || o->modules)
 		o->where = WHERE_LAB;
-	if (o->engine && !strcmp(o->engine, "intree") && o->where != WHERE_AUTO) {
-		complain("--engine intree with --%s: it runs here and needs no KVM, leave one out",
+	if (o->engine && !strcmp(o->engine, "qemu")) {
+		if (o->nr_configs) {
+			complain(
+				"--engine qemu with --config: it has no parameters, leave one out");
+			return EXIT_USAGE;
+		}
+		if (!*o->globs && !fuzzing(o))
+			o->globs = (char **)qemu_cases;
+	}
+	if (o->engine && (!strcmp(o->engine, "intree") || !strcmp(o->engine, "qemu")) &&
+	    o->where != WHERE_AUTO) {
+		complain("--engine %s with --%s: it runs here and needs no KVM, leave one out",
+			 o->engine,
 			 o->kernel		  ? "kernel"
 			 : o->modules		  ? "modules"
 			 : o->where == WHERE_HOST ? "host"

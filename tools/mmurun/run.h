@@ -18,6 +18,7 @@ enum env_kind {
 	ENV_LAB,    /* a kernel in QEMU */
 	ENV_UNIT,   /* mmuscope's own tests, which need no KVM */
 	ENV_INTREE, /* the in-tree engine, which needs nothing */
+	ENV_QEMU,   /* QEMU's processor, which has no KVM */
 };
 
 struct env {
@@ -72,6 +73,9 @@ void stream_feed(struct stream *s, const char *data, size_t len);
  * environment itself when none was (unless it is a skip).
  */
 void stream_close(struct stream *s, const char *why, enum verdict verdict, const char *detail);
+
+/* "kvm", "intree" or "qemu". */
+const char *env_engine(const struct env *env);
 
 /*
  * The command line of what runs in the environment, mmusuite or mmufuzz, found below @root as the

@@ -111,6 +111,7 @@ struct model {
 	/* pages of the data's memslot used as MMIO while it was away, at home and in its other place */
 	u64 was_mmio[2][MEM_SIZE / SZ_4K / 64];
 	bool slot_there, logging, log_tables;
+	bool large_seen; /* an entry that CR4.PSE matters to was on some way */
 	enum log_kind log;
 	struct memslot *alias;	/* over the data's memory; NULL: never was there */
 	u32 alias_kind;		/* STEP_ALIAS's number; 0: is not there */

@@ -223,6 +223,18 @@ static bool wp_step(struct model *m, bool on)
 	return true;
 }
 
+/*
+ * Linux 6.1's shadow MMU finds a page with large mappings again where CR4.PSE=0 makes tables of them:
+ * docs/fuzzing.md.
+ */
+static bool pse_step(struct model *m, bool on)
+{
+	if (m->m->id != PM_32 || !cpu_has(&CPU_PGE) ||
+	    (m->kernel && m->shadow && (m->large_seen || m->p->nr_vcpus > 1)))
+		return false;
+	return cr4_step(m, CR4_PSE, on);
+}
+
 static bool pkru_step(struct model *m, const struct step *s)
 {
 	struct oracle_regs *r = &m->current->regs;
@@ -266,7 +278,7 @@ bool model_guest_step(struct model *m, const struct step *s)
 	case STEP_PKRU:
 		return pkru_step(m, s);
 	case STEP_PSE:
-		return m->m->id == PM_32 && cpu_has(&CPU_PGE) && cr4_step(m, CR4_PSE, on);
+		return pse_step(m, on);
 	case STEP_PDPTE:
 		return pdpte_step(m, s);
 	default:

@@ -51,6 +51,7 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	}
 	f->walked = true;
 	*entry = f->cell[cell].value;
+	m->large_seen |= (*entry & PTE_P) && (*entry & PTE_PS);
 	if (m->nr_touched == MAX_TOUCHED) {
 		m->bad = true;
 		return true;

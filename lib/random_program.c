@@ -569,6 +569,10 @@ static void start_vcpu(struct gen *g)
 	s.kind = STEP_PCIDE;
 	if (g->p->mode->long_mode && chance(g, 50))
 		program_add(g->p, s);
+	s.kind = STEP_PSE;
+	s.number = 0;
+	if (g->p->mode->id == PM_32 && chance(g, 15))
+		program_add(g->p, s);
 }
 
 void program_random(struct program *p, const struct random_options *o)

@@ -130,7 +130,7 @@ fuzz() {
 	status=0
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	"$suite" --vm --modules "$modules/$1" --config "$2" --fuzz "$3" --seed 1 --format ktap \
+	"$suite" --vm --modules "$modules/$1" --config "$2" --fuzz "$3" --seed 1 --hang-timeout 60 --format ktap \
 		--output "$dir/run" -- "${suite_args[@]}" >"$dir/ktap" 2>"$dir/stderr" \
 		</dev/null || status=$?
 	case $status in

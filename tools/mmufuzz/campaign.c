@@ -260,7 +260,7 @@ static void watch_kernel(struct campaign *c)
 {
 	struct kmsg_block block;
 
-	while (c->kmsg && kmsg_next(c->kmsg, &block)) {
+	while (c->kmsg && !c->stop && kmsg_next(c->kmsg, &block)) {
 		keep(c, c->w[0].seed, "the kernel complained", TRIAL_OK, block.text);
 		free(block.text);
 		if (!c->o->keep_going)

@@ -53,7 +53,7 @@ bool quirk_pdpte_refused(void)
 
 bool quirk_invlpg_keeps_code(void)
 {
-	return engine()->machine;
+	return tcg_walks();
 }
 
 bool quirk_rmw_reads_first(void)

@@ -33,8 +33,8 @@ bool quirk_pdpte_refused(void);
 
 /*
  * QEMU 7.2's TCG: INVLPG in a large page leaves what it knows of code elsewhere in that page, so
- * that a fetch there still goes where the old entry led. Not seen below a KVM. Shown by
- * mmu/invlpg.large_page_code.
+ * that a fetch there still goes where the old entry led. Below a KVM with two-dimensional paging only.
+ * Shown by mmu/invlpg.large_page_code.
  */
 bool quirk_invlpg_keeps_code(void);
 

@@ -8,6 +8,7 @@
 #   make lint       shellcheck, clang-format, floors
 #   make asan ubsan tsan   the in-tree engine under a sanitizer, each in a build of its own
 #   make coverage   which lines of x86/mmu the suite reaches on the in-tree engine
+#   make mutants-random  random programs alone against them
 #   make mutants    the suite against deliberate defects, in a build of its own
 #   make bench      the benchmarks in bench/
 #   make fuzz       targets for libFuzzer, below build/fuzz: docs/fuzzing.md
@@ -192,6 +193,10 @@ mutants:
 	$(MAKE) -s BUILD=$(BUILD)/mutants MUTANTS=1 suite $(BUILD)/mutants/tools/mutants
 	$(BUILD)/mutants/tools/mutants --build $(BUILD)/mutants $(FLAGS)
 
+mutants-random:
+	$(MAKE) -s BUILD=$(BUILD)/mutants MUTANTS=1 $(BUILD)/mutants/tools/mutants $(BUILD)/mutants/tools/mmufuzz
+	./tools/mutants/random.sh --build $(BUILD)/mutants $(FLAGS)
+
 # each file in bench/ but bench.c is a program; they run one after the other
 benches	:= $(patsubst %.c,$(BUILD)/%,$(filter-out bench/bench.c,$(wildcard bench/*.c)))
 $(benches): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/bench/bench.o $(ALL_LIBS)
@@ -221,6 +226,6 @@ lint:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all suite check lint asan ubsan tsan coverage mutants bench fuzz clean
+.PHONY: all suite check lint asan ubsan tsan coverage mutants mutants-random bench fuzz clean
 .SECONDARY:
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

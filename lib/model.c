@@ -350,6 +350,7 @@ static void set_up(struct model *m)
 	model_log_set_up(m);
 	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,
 			  .mem_gpa = HOME_GPA, .backing = p->backing,
+			  .run_seconds = m->kernel ? 0 : RUN_SECONDS,
 			  .early = m->log == LOG_MANUAL		 ? clear_by_hand
 				   : m->log == LOG_INITIALLY_SET ? clear_by_hand_all
 								 : NULL,

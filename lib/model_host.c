@@ -81,6 +81,8 @@ static bool zero_step(struct model *m, u32 number)
 		return false;
 	memory_madvise(&m->vm->mem->mem, at, SZ_4K, MADV_DONTNEED);
 	f->zeroed = true;
+	f->fresh = !m->together;
+	f->young = false;
 	if (m->together)
 		return true;
 	for (int i = 0; i < NR_CELLS; i++)
@@ -102,13 +104,24 @@ static void advise(struct model *m, u64 at, u64 size, int advice)
 static bool age_step(struct model *m, u64 at, u64 size)
 {
 	u8 *hva = (u8 *)m->vm->mem->hva + at;
+	bool used;
 
 	if (!engine()->age)
 		return false;
-	engine()->age(hva, size);
+	used = engine()->age(hva, size);
 	if (m->together)
 		return true;
 	m->res->judged++;
+	for (u32 i = 0; i < PROGRAM_FRAMES; i++) {
+		struct frame *f = &m->frame[PROGRAM_TABLES + i];
+
+		if (f->hva < hva || f->hva >= hva + size)
+			continue;
+		if (f->young && !used)
+			model_wrong(m, m->step, "step %u: frame %u was used, and is idle",
+				    m->step + 1, i);
+		f->young = f->fresh = false;
+	}
 	if (engine()->age(hva, size))
 		model_wrong(m, m->step, "step %u: pages that nobody used are not idle",
 			    m->step + 1);
@@ -152,6 +165,9 @@ bool model_host_step(struct model *m, const struct step *s)
 	u64 size = level_size(m->m, 2);
 	long pages;
 
+	/* Whatever else the host does may make idle what was used. */
+	for (u32 i = 0; i < PROGRAM_FRAMES && s->kind != STEP_AGE; i++)
+		m->frame[PROGRAM_TABLES + i].fresh = m->frame[PROGRAM_TABLES + i].young = false;
 	switch (s->kind) {
 	case STEP_LOG:
 	case STEP_LOG_TABLES:

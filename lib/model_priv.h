@@ -26,6 +26,7 @@
 #define MAX_TOUCHED  64
 #define MAX_POOL     4096
 #define MAX_STEP_OPS 20	 /* operations that one step may take */
+#define RUN_SECONDS  5	 /* for a batch, on an engine that takes milliseconds for it */
 #define RING_ENTRIES 256 /* the smallest ring: a page */
 
 /* A word that programs read and write. */
@@ -41,6 +42,8 @@ struct frame {
 	bool walked;   /* was used as a page table, so the host must leave its content alone */
 	bool function; /* is there */
 	bool dirty;    /* certainly written since the dirty log was collected */
+	bool fresh;    /* dropped by the host, and used by nobody since */
+	bool young;    /* used since then: it can't be idle */
 	bool in_ring;  /* collected from a ring that was not reset since */
 	u32 number;    /* what its function returns */
 	u16 head;      /* first two bytes; not of tables. The last two are the last cell's */

@@ -310,6 +310,7 @@ static bool access_step(struct model *m, const struct step *s)
 	struct outcome *o = &m->pool[m->pool_used];
 	u64 value = model_entry(m, &s->entry), compare = 0;
 	bool write = kinds[s->kind].oracle == ORACLE_WRITE, certain = true;
+	struct frame *f;
 	struct expect *e;
 	u32 nr = judge(m, s, gva, kinds[s->kind].oracle, out), i;
 
@@ -354,6 +355,9 @@ static bool access_step(struct model *m, const struct step *s)
 						     : value,
 				    .arg = value,
 			    });
+	if (nr == 1 && o->verdict == ORACLE_OK && !o->mmio &&
+	    model_where(m, o->gpa, &f) == WHERE_FRAME)
+		f->young |= f->fresh;
 	e->nr = nr;
 	e->is_read = kinds[s->kind].is_read;
 	e->stored = value;

@@ -514,16 +514,103 @@ static void add_together(struct gen *g)
 	g->vcpu = self;
 }
 
+/* A page is dropped, used, and aged; then used in all ways. */
+static void age_and_use(struct gen *g)
+{
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	u32 frame = below(g, PROGRAM_FRAMES), i;
+
+	if (chance(g, 60))
+		program_add(g->p, (struct step){.kind = STEP_ZERO, .number = frame});
+	program_add(g->p, (struct step){.kind = STEP_MAP,
+					.vcpu = g->vcpu,
+					.path = {path[0], path[1], path[2], path[3], path[4]},
+					.entry = {TARGET_FRAME, frame, PTE_P | PTE_W | PTE_U}});
+	program_add(g->p, (struct step){.kind = STEP_INVLPG,
+					.vcpu = g->vcpu,
+					.path = {path[0], path[1], path[2], path[3], path[4]}});
+	for (i = 0; i < 3; i++) {
+		add_access_of(g, path);
+		program_add(g->p, (struct step){.kind = STEP_AGE, .number = frame / 4});
+	}
+	add_access_of(g, path);
+}
+
+/*
+ * The address is used with two roots and PCIDs, one of the two sees it change, and flushes what the other one has of
+ * it.
+ */
+static void flush_from_afar(struct gen *g)
+{
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+	u32 home = below(g, PROGRAM_ROOTS), away = (home + 1 + below(g, 2)) % PROGRAM_ROOTS;
+	u32 pcid = 1 + below(g, 3), dice = below(g, 5), n;
+	struct step flush = {.kind = STEP_INVPCID, .vcpu = g->vcpu, .pcid = pcid};
+
+	program_add(g->p, (struct step){.kind = STEP_PCIDE, .vcpu = g->vcpu, .number = 1});
+	add_cr3(g, home, pcid, chance(g, 50));
+	map_favourite(g, path);
+	add_access_of(g, path);
+	set_something(g);
+	add_access_of(g, path);
+	add_cr3(g, away, pcid == 3 ? 1 : pcid + 1, true);
+	map_favourite(g, path);
+	n = g->root[g->vcpu];
+	g->root[g->vcpu] = home;
+	set_something(g); /* on the way that the other root has */
+	g->root[g->vcpu] = n;
+	memcpy(flush.path, path, sizeof(flush.path));
+	flush.number = below(g, 4);
+	if (dice == 0)
+		flush = (struct step){.kind = STEP_PGE, .vcpu = g->vcpu, .number = below(g, 2)};
+	if (dice == 1)
+		flush.kind = STEP_INVLPG;
+	program_add(g->p, flush);
+	add_cr3(g, home, pcid, true);
+	add_access_of(g, path);
+	add_access_of(g, path);
+}
+
+/* Huge pages below, the log, and bits taken out of it here and there. */
+static void clear_and_write(struct gen *g)
+{
+	u32 block = below(g, PROGRAM_BLOCKS), i;
+	const u8 *path = g->favourite[below(g, FAVOURITES)];
+
+	if (g->logging)
+		program_add(g->p, (struct step){.kind = STEP_LOG, .number = 0});
+	if (chance(g, 40))
+		program_add(g->p, (struct step){.kind = STEP_COLLAPSE, .number = block});
+	for (i = 0; i < 3; i++)
+		add_access_of(g, g->favourite[below(g, FAVOURITES)]);
+	program_add(g->p, (struct step){.kind = STEP_LOG, .number = 1});
+	g->logging = true;
+	for (i = 0; i < 3; i++) {
+		program_add(g->p, (struct step){.kind = STEP_CLEAR_LOG,
+						.value = (1 + below(g, 15)) << 4 * block |
+							 (chance(g, 30) ? BIT(below(g, 16)) : 0)});
+		add_access_of(g, path);
+		add_access_of(g, g->favourite[below(g, FAVOURITES)]);
+	}
+	program_add(g->p, (struct step){.kind = STEP_DIRTY_LOOK});
+}
+
 static void add_idiom(struct gen *g)
 {
 	u32 dice = below(g, 100);
 
-	if (dice < 45)
+	if (dice < 25)
 		edit_and_flush(g);
-	else if (dice < 65)
+	else if (dice < 45)
 		toggle_and_use(g);
-	else if (dice < 85 || !g->o->host)
+	else if (dice < 60 && g->p->mode->long_mode)
+		flush_from_afar(g);
+	else if (dice < 75 || !g->o->host)
 		edit_beside(g);
+	else if (dice < 82)
+		age_and_use(g);
+	else if (dice < 90 && g->slot_there)
+		clear_and_write(g);
 	else
 		write_and_look(g);
 }
@@ -550,7 +637,7 @@ static void add_step(struct gen *g)
 		add_pdpte(g);
 	else if (dice < 900)
 		add_idiom(g);
-	else if (dice < 902)
+	else if (dice < 905)
 		add_together(g);
 	else if (dice < 975 || !g->o->host)
 		map_favourite(g, g->favourite[below(g, FAVOURITES)]);

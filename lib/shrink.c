@@ -7,6 +7,8 @@
 
 #include "random_program.h"
 
+#define MAX_PAIRS 32 /* steps, of which all pairs are tried */
+
 struct shrink {
 	struct program *best;
 	bool (*fails)(void *arg, const struct program *p);
@@ -160,18 +162,82 @@ static void simplify_header(struct shrink *s)
 	program_free(&p);
 }
 
+/* All steps of one vCPU by another one. */
+static void merge_vcpus(struct shrink *s)
+{
+	struct program p = {0};
+
+	for (u32 from = s->best->nr_vcpus - 1; from > 0; from--) {
+		for (u32 to = 0; to < from; to++) {
+			program_copy(&p, s->best);
+			for (u32 i = 0; i < p.nr_steps; i++)
+				if (p.steps[i].vcpu == from)
+					p.steps[i].vcpu = to;
+			if (attempt(s, &p))
+				break;
+		}
+	}
+	program_free(&p);
+}
+
+/*
+ * An entry set becomes one that is mapped with all its tables, for an address that is used later: the steps that made the
+ * tables may then be left out.
+ */
+static void merge_sets(struct shrink *s, u32 i)
+{
+	for (u32 k = i + 1; k < s->best->nr_steps && s->best->steps[i].kind == STEP_SET; k++) {
+		const struct step *use = &s->best->steps[k];
+		struct step with = {
+			.kind = STEP_MAP, .vcpu = use->vcpu, .entry = s->best->steps[i].entry};
+
+		if (!step_is_access(use))
+			continue;
+		memcpy(with.path, use->path, sizeof(with.path));
+		replace(s, i, with);
+	}
+}
+
+/* Steps that are of no use without each other. */
+static bool drop_pairs(struct shrink *s)
+{
+	struct program p = {0};
+	bool any = false;
+
+	for (u32 i = 0; i + 1 < s->best->nr_steps && s->best->nr_steps <= MAX_PAIRS; i++) {
+		for (u32 k = i + 1; k < s->best->nr_steps; k++) {
+			u32 n = 0;
+
+			program_copy(&p, s->best);
+			for (u32 j = 0; j < p.nr_steps; j++)
+				if (j != i && j != k)
+					p.steps[n++] = p.steps[j];
+			p.nr_steps = n;
+			any |= attempt(s, &p);
+		}
+	}
+	program_free(&p);
+	return any;
+}
+
 u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct program *p), void *arg,
 		   u32 tries)
 {
 	struct shrink s = {.best = p, .fails = fails, .arg = arg, .max = tries};
 	u32 before, i;
+	bool again;
 
 	do {
 		before = p->nr_steps;
 		drop_steps(&s);
+		merge_vcpus(&s);
+		for (i = p->nr_steps; i-- > 0;)
+			merge_sets(&s, i);
+		drop_steps(&s);
 		for (i = 0; i < p->nr_steps; i++)
 			simplify_step(&s, i);
 		simplify_header(&s);
-	} while (p->nr_steps < before && s.tries < s.max);
+		again = drop_pairs(&s);
+	} while ((again || p->nr_steps < before) && s.tries < s.max);
 	return s.tries;
 }

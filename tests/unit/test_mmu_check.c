@@ -76,6 +76,9 @@ TEST(leaf_rules, .what = "leafs: what is right passes, each thing wrong is told"
 	EXPECT(rule_leaf(&good) == NULL);
 	BREAKS(rule_leaf, gfn, 0x201, "aligned");
 	BREAKS(rule_leaf, lpage_disallowed, true, "lpage_info");
+	good.executable = true;
+	BREAKS(rule_leaf, nx_workaround, true, "an executable huge page");
+	good.executable = false;
 	good.host_known = good.host_present = false;
 	EXPECT(rule_leaf(&good) == NULL, "the host isn't asked");
 }
@@ -330,7 +333,7 @@ static void make_shadowed(void)
 TEST(shadow_lists, .what = "shadow pages: lists, hash, counts and what slots know of tables")
 {
 	struct kvm_memory_slot *slot;
-	struct kvm_mmu_page *root, *leaf, *direct;
+	struct kvm_mmu_page *root, *leaf, *direct, *page;
 
 	make_shadowed();
 	root = page_at(GVA, 4);
@@ -357,6 +360,12 @@ TEST(shadow_lists, .what = "shadow pages: lists, hash, counts and what slots kno
 	BREAKS(slot->arch.gfn_write_track[root->gfn], 3, "write tracking counts wrongly");
 	BREAKS(slot->arch.lpage_info[1][slot_index(slot, leaf->gfn, 2)].disallow_lpage, 0,
 	       "lacks the table as a reason");
+	BREAKS(slot->arch.lpage_info[1][slot_index(slot, leaf->gfn, 2)].disallow_lpage, 77,
+	       "reasons against huge pages in a slot");
+	/* There are some, and none are allowed: with what may be beyond it this limit wraps to 0. */
+	BREAKS(kvm->arch.n_max_mmu_pages, -16ull, "more shadow pages than the limit");
+	page = list_first(&kvm->arch.active_mmu_pages, struct kvm_mmu_page, link);
+	BREAKS(page->mmu_valid_gen, page->mmu_valid_gen + 1, "of an older generation");
 	BREAKS(root->role.level, 6, "no such level");
 	BREAKS(direct->gfn, direct->gfn + 1, "not aligned to what it spans");
 	BREAKS(leaf->shadowed_translation, NULL, "indirect, without translations");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -39,7 +40,7 @@ struct campaign {
 	volatile u64 *next_seed;
 	u8 *behaviours; /* shared */
 	u32 seen_behaviours;
-	double started, deadline;
+	double started;
 	u32 findings;
 	bool skipped, stop;
 	struct kmsg *kmsg;
@@ -63,6 +64,18 @@ void choose_program(const struct options *o, u64 seed, struct program *p)
 	program_random(p, &r);
 }
 
+/* Of the time that there is, what has gone: for a worker its own, for the campaign @children that have ended. */
+static double spent(const struct campaign *c, bool children)
+{
+	struct rusage u;
+
+	if (!c->o->processor_time)
+		return seconds_now() - c->started;
+	getrusage(children ? RUSAGE_CHILDREN : RUSAGE_SELF, &u);
+	return u.ru_utime.tv_sec + u.ru_stime.tv_sec +
+	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void work(struct campaign *c, struct worker *w)
 {
 	struct model_options mo = {.behaviours = c->behaviours};
@@ -77,7 +90,7 @@ static void work(struct campaign *c, struct worker *w)
 		struct program p;
 
 		w->seed = __atomic_fetch_add(c->next_seed, 1, __ATOMIC_RELAXED);
-		if (w->seed >= last || (c->deadline && seconds_now() > c->deadline))
+		if (w->seed >= last || (c->o->seconds && spent(c, false) > c->o->seconds))
 			_exit(0);
 		choose_program(c->o, w->seed, &p);
 		model_run(&p, &mo, &w->res);
@@ -195,8 +208,8 @@ static void keep(struct campaign *c, u64 seed, const char *what, enum trial_end 
 	make_output(c->o->output);
 	choose_program(c->o, seed, &p);
 	totals(c, &programs, &judged, &left_out);
-	say("finding: seed %lu after %.1f s, %lu operations, in %s\n%s", seed,
-	    seconds_now() - c->started, judged, c->o->output, what);
+	say("finding: seed %lu after %.1f s, %lu operations, in %s\n%s", seed, spent(c, true),
+	    judged, c->o->output, what);
 	keep_program(c, seed, "program", &p, what);
 	if (dmesg)
 		keep_dmesg(c, seed, dmesg);
@@ -207,7 +220,7 @@ static void keep(struct campaign *c, u64 seed, const char *what, enum trial_end 
 		say("  it does not come back when the program is run by itself");
 		goto out;
 	}
-	trial_shrink(&p, t.end, c->o->tries);
+	trial_shrink(&p, t.end, c->o);
 	trial_run(&p, false, &t);
 	say("shrunk to %u steps\n%s", p.nr_steps, t.text);
 	say_program(&p);
@@ -392,7 +405,6 @@ int campaign(const struct options *o)
 	c.next_seed = (u64 *)(c.w + o->jobs);
 	c.behaviours = (u8 *)(c.next_seed + 1);
 	*c.next_seed = o->resume ? saved_seed(o) : o->seed;
-	c.deadline = o->seconds ? c.started + o->seconds : 0;
 	if (!strcmp(o->engine, "kvm"))
 		c.kmsg = kmsg_open();
 	for (u32 i = 0; i < o->jobs; i++) {

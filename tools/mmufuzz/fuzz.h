@@ -14,8 +14,10 @@
 struct options {
 	u64 seed;
 	bool seed_given;
-	double seconds; /* 0: no end */
-	u64 programs;	/* 0: no end */
+	double seconds;	       /* 0: no end */
+	double shrink_seconds; /* for one finding */
+	bool processor_time;   /* seconds are those of each process on a processor */
+	u64 programs;	       /* 0: no end */
 	u32 jobs, steps, tries;
 	u32 vcpus;			/* 0: by seed */
 	const struct paging_mode *mode; /* NULL: by seed */
@@ -53,7 +55,7 @@ void trial_run(const struct program *p, bool verbose, struct trial *t);
 #define EXIT_SKIPPED 4
 
 /* Makes @p smaller as long as it ends as @end; how many were tried. */
-u32 trial_shrink(struct program *p, enum trial_end end, u32 tries);
+u32 trial_shrink(struct program *p, enum trial_end end, const struct options *o);
 
 /* Writes @p to @path with @text as comments before it; false and errno when that fails. */
 bool write_program(const char *path, const struct program *p, const char *text);

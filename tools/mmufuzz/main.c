@@ -59,7 +59,7 @@ static int replay(const struct options *o)
 		say("%s", t.text);
 	}
 	if (o->shrink) {
-		u32 tries = trial_shrink(&p, end, o->tries);
+		u32 tries = trial_shrink(&p, end, o);
 
 		say("# %u steps are left after %u tries", p.nr_steps, tries);
 		say_program(&p);

@@ -19,6 +19,7 @@ static const char usage[] =
 	"  --engine NAME    kvm, intree or qemu (default: $MMUSCOPE_ENGINE, else intree)\n"
 	"  --config K=V,..  parameters of engine intree; check=1 audits its tables at every exit\n"
 	"  --time SECS      stop after so many seconds (default 60; 0: never)\n"
+	"  --processor-time count --time by what each process had of a processor, for busy machines\n"
 	"  --programs N     stop after so many programs\n"
 	"  --jobs N         processes (default 2)\n"
 	"  --seed N         of the first program (default 1); the next has the next number\n"
@@ -28,7 +29,8 @@ static const char usage[] =
 	"  --no-host        no steps of the host\n"
 	"  --keep-going     go on after a finding (default: stop at the first)\n"
 	"  --no-shrink      leave findings as they are\n"
-	"  --tries N        programs tried to shrink a finding (default 2000)\n"
+	"  --shrink-time S  seconds for that, at most, for each finding (default 120)\n"
+	"  --tries N        programs tried to shrink a finding (default 5000)\n"
 	"  --output DIR     where findings go (default out/fuzz)\n"
 	"  --resume         go on where the campaign of that DIR stopped\n"
 	"  --replay FILE    run that program; with --shrink also print it made smaller\n"
@@ -92,6 +94,8 @@ enum {
 	OPT_KEEP_GOING,
 	OPT_SHRINK,
 	OPT_NO_SHRINK,
+	OPT_PROCESSOR_TIME,
+	OPT_SHRINK_TIME,
 	OPT_TRIES,
 	OPT_OUTPUT,
 	OPT_RESUME,
@@ -117,6 +121,8 @@ static const struct option long_options[] = {
 	{"keep-going", 0, 0, OPT_KEEP_GOING},
 	{"shrink", 0, 0, OPT_SHRINK},
 	{"no-shrink", 0, 0, OPT_NO_SHRINK},
+	{"processor-time", 0, 0, OPT_PROCESSOR_TIME},
+	{"shrink-time", 1, 0, OPT_SHRINK_TIME},
 	{"tries", 1, 0, OPT_TRIES},
 	{"output", 1, 0, OPT_OUTPUT},
 	{"resume", 0, 0, OPT_RESUME},
@@ -171,6 +177,12 @@ static void take(struct options *o, int c, const char *name, char *value)
 		break;
 	case OPT_NO_SHRINK:
 		o->shrink = false;
+		break;
+	case OPT_PROCESSOR_TIME:
+		o->processor_time = true;
+		break;
+	case OPT_SHRINK_TIME:
+		o->shrink_seconds = seconds(name, value);
 		break;
 	case OPT_TRIES:
 		o->tries = number(name, value, 1, 1000000);
@@ -242,7 +254,8 @@ void options_parse(struct options *o, int argc, char **argv)
 	*o = (struct options){.seed = 1,
 			      .seconds = 60,
 			      .jobs = 2,
-			      .tries = 2000,
+			      .tries = 5000,
+			      .shrink_seconds = 120,
 			      .shrink = true,
 			      .output = "out/fuzz"};
 	for (c = 1, replay_shrink = 0; c < argc; c++)

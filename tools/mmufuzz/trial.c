@@ -86,6 +86,7 @@ void trial_run(const struct program *p, bool verbose, struct trial *t)
 struct shrinking {
 	enum trial_end end;
 	double said; /* when progress was told last */
+	double until;
 };
 
 static bool fails_alike(void *arg, const struct program *p)
@@ -93,7 +94,7 @@ static bool fails_alike(void *arg, const struct program *p)
 	struct shrinking *s = arg;
 	struct trial t;
 
-	if (interrupted)
+	if (interrupted || seconds_now() > s->until)
 		return false;
 	if (seconds_now() - s->said > 5) {
 		s->said = seconds_now();
@@ -103,9 +104,10 @@ static bool fails_alike(void *arg, const struct program *p)
 	return t.end == s->end;
 }
 
-u32 trial_shrink(struct program *p, enum trial_end end, u32 tries)
+u32 trial_shrink(struct program *p, enum trial_end end, const struct options *o)
 {
-	struct shrinking s = {.end = end, .said = seconds_now()};
+	struct shrinking s = {
+		.end = end, .said = seconds_now(), .until = seconds_now() + o->shrink_seconds};
 	struct trial t;
 
 	/* Nothing after the step that showed it is needed. */
@@ -119,7 +121,7 @@ u32 trial_shrink(struct program *p, enum trial_end end, u32 tries)
 			program_copy(p, &cut);
 		program_free(&cut);
 	}
-	return program_shrink(p, fails_alike, &s, tries);
+	return program_shrink(p, fails_alike, &s, o->tries);
 }
 
 bool write_program(const char *path, const struct program *p, const char *text)

@@ -183,6 +183,8 @@ static void check_leaf(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	/* vCPUs are outside the guest: nothing is left in the processors' logs. */
 	f.log_by_d = mmu_params_pml(&c->kvm->params) && !spte_ad_need_write_protect(spte);
 	f.dirty = spte_ad_enabled(spte) && is_dirty_spte(c->kvm, spte);
+	f.executable = is_executable_pte(c->kvm, spte);
+	f.nx_workaround = is_nx_huge_page_enabled(c->kvm);
 	slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, f.gfn);
 	f.has_slot = slot != NULL;
 	if (slot)

@@ -41,6 +41,8 @@ const char *rule_leaf(const struct leaf_facts *f)
 		{f->writable && f->slot_readonly, "W in a read-only slot"},
 		{huge && f->mmu_writable && f->lpage_disallowed,
 		 "a writable huge page where lpage_info forbids one"},
+		{huge && f->executable && f->nx_workaround,
+		 "an executable huge page under the iTLB multihit workaround"},
 		{f->mmu_writable && f->shadowed,
 		 "MMU_WRITABLE for a frame whose table is shadowed"},
 		{f->writable && f->log_by_d && f->dirty && unlogged,

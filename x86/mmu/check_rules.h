@@ -19,7 +19,8 @@ struct leaf_facts {
 	bool role_ad_disabled, role_nested; /* nested: while there is a log of D bits */
 	/* The slot; nothing more is known when there is none. */
 	bool has_slot, slot_has_all, slot_readonly;
-	bool lpage_disallowed; /* huge: there is a reason against it */
+	bool lpage_disallowed;		/* huge: there is a reason against it */
+	bool executable, nx_workaround; /* no huge page is to be executable */
 	bool shadowed;	      /* 4 KiB: it is write-tracked, or a table in sync is shadowed there */
 	bool logged, in_log;  /* by bitmap; the bits of all frames are set */
 	bool log_by_d, dirty; /* writes set D, and the processor logs that; D */

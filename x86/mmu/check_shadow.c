@@ -24,6 +24,8 @@ static bool list_has(const struct kvm_rmap_head *head, const u64 *sptep)
 	return false;
 }
 
+#define PAGES_BEYOND 16 /* more than a fault may make, and than are found when the limit falls */
+
 /* --- finding them -------------------------------------------------------------------------- */
 
 static void collect(struct check *c, struct kvm_mmu_page *sp)
@@ -37,8 +39,9 @@ static void collect(struct check *c, struct kvm_mmu_page *sp)
 void check_shadow_collect(struct check *c)
 {
 	struct kvm_mmu_arch *arch = &c->kvm->arch;
-	u64 active = 0, in_hash = 0, roots_zapped = 0, doomed = 0;
+	u64 active = 0, in_hash = 0, roots_zapped = 0, doomed = 0, in_use = 0;
 	struct kvm_mmu_page *sp;
+	bool obsolete = false;
 	unsigned int i;
 
 	if (!arch->page_hash)
@@ -47,7 +50,12 @@ void check_shadow_collect(struct check *c)
 	{
 		collect(c, sp);
 		active++;
+		in_use += sp->root_count > 0;
 		check_page_not(c, sp->role.invalid, sp, "invalid, but active");
+		/* Who looks for the oldest begins at the end. */
+		check_page_not(c, obsolete && !is_obsolete_sp(c->kvm, sp), sp,
+			       "behind pages of an older generation");
+		obsolete |= is_obsolete_sp(c->kvm, sp);
 	}
 	list_for_each(sp, &arch->zapped_obsolete_pages, link)
 	{
@@ -72,6 +80,50 @@ void check_shadow_collect(struct check *c)
 	c->work += i;
 	check_values(c, "shadow pages in the hash", in_hash, active + doomed + roots_zapped);
 	check_values(c, "n_used_mmu_pages", arch->n_used_mmu_pages, active + roots_zapped);
+	/* No hard limit: roots in use stay, and a fault may go beyond it by its tables. */
+	if (active - in_use > arch->n_max_mmu_pages + PAGES_BEYOND)
+		check_report(c, "more shadow pages than the limit allows");
+}
+
+/* --- what slots know of huge pages -------------------------------------------------------- */
+
+/* Reasons against huge pages of @level in @slot that it has for good, as x86/mmu/memslot.c finds them. */
+static u64 reasons_for_good(const struct kvm_memory_slot *slot, int level)
+{
+	u64 mask = KVM_PAGES_PER(level) - 1, n;
+	gfn_t end = slot->base_gfn + slot->npages;
+
+	n = slot_index(slot, end - 1, level) + 1;
+	if ((slot->base_gfn ^ (slot->hva >> PAGE_SHIFT)) & mask)
+		return n;
+	if (n == 1)
+		return slot->base_gfn & mask || end & mask;
+	return !!(slot->base_gfn & mask) + !!(end & mask);
+}
+
+/* Tables that are shadowed, or written to by way of the slot, are the others. */
+static void check_lpage_counts(struct check *c, const struct kvm_memory_slot *slot)
+{
+	u64 reasons = reasons_for_good(slot, PG_LEVEL_2M), told = 0, i;
+	gfn_t last = slot->base_gfn + slot->npages - 1;
+
+	if (!slot->arch.lpage_info[PG_LEVEL_2M - 1])
+		return;
+	for (i = 0; i <= slot_index(slot, last, PG_LEVEL_2M); i++)
+		told += slot->arch.lpage_info[PG_LEVEL_2M - 1][i].disallow_lpage;
+	for (i = 0; i < c->pages.size; i++) {
+		const struct kvm_mmu_page *sp = c->pages.slot[i];
+
+		if (!sp || sp->tdp_mmu_page)
+			continue;
+		/* The slot may be newer than the page. */
+		if (is_obsolete_sp(c->kvm, sp))
+			return;
+		if (!sp->role.invalid && sp_has_gptes(sp) && sp->watched & BIT(slot->as_id) &&
+		    sp->gfn >= slot->base_gfn && sp->gfn <= last)
+			reasons++;
+	}
+	check_values(c, "reasons against huge pages in a slot", told, reasons);
 }
 
 /* --- a page by itself --------------------------------------------------------------------- */
@@ -314,7 +366,9 @@ void check_shadow(struct check *c)
 	for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++) {
 		struct kvm_memslots *slots = kvm_memslots(c->kvm, as_id);
 
-		for (s = 0; slots && s < slots->nr; s++)
+		for (s = 0; slots && s < slots->nr; s++) {
 			check_slot_rmaps(c, slots->slot[s]);
+			check_lpage_counts(c, slots->slot[s]);
+		}
 	}
 }

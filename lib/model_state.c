@@ -214,20 +214,6 @@ static bool pdpte_step(struct model *m, const struct step *s)
 	return true;
 }
 
-/* CR4.PSE, and all dropped likewise: SDM vol. 3 4.10.4.1 does not name it, so what it made may be remembered. */
-static bool pse_step(struct model *m, bool on)
-{
-	struct oracle_regs *r = &m->current->regs;
-
-	if (m->m->id != PM_32 || !cpu_has(&CPU_PGE))
-		return false;
-	cr4_step(m, CR4_PSE, on);
-	write_cr(m, 4, r->cr4 ^ CR4_PGE);
-	write_cr(m, 4, r->cr4);
-	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
-	return true;
-}
-
 static bool wp_step(struct model *m, bool on)
 {
 	struct oracle_regs *r = &m->current->regs;
@@ -246,7 +232,13 @@ static bool pse_step(struct model *m, bool on)
 	if (m->m->id != PM_32 || !cpu_has(&CPU_PGE) ||
 	    (m->kernel && m->shadow && (m->large_seen || m->p->nr_vcpus > 1)))
 		return false;
-	return cr4_step(m, CR4_PSE, on);
+	/* SDM vol. 3 4.10.4.1 does not name PSE: what was remembered may stay, so it is dropped. */
+	if (!cr4_step(m, CR4_PSE, on))
+		return false;
+	write_cr(m, 4, m->current->regs.cr4 ^ CR4_PGE);
+	write_cr(m, 4, m->current->regs.cr4);
+	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+	return true;
 }
 
 static bool pkru_step(struct model *m, const struct step *s)

@@ -221,13 +221,34 @@ static void __attribute__((noinline)) run_block(struct cpu *cpu, u64 max)
 	cpu->rip = cpu->next_rip;
 }
 
+/* Whether what is in pages[] may still be used: its owner may have changed the registers. */
+static void see_registers(struct cpu *cpu)
+{
+	static const struct nested none;
+	const struct nested *nested = cpu->nested ? cpu->nested : &none;
+	struct mmu_regs mmu = cpu->mmu;
+
+	/* These are in page_context(). */
+	mmu.cpl = 0;
+	mmu.ac = mmu.implicit = false;
+	if (cpu->seen.epoch == cpu->epoch && cpu->seen.tlb == cpu->tlb &&
+	    !memcmp(&cpu->seen.mmu, &mmu, sizeof(mmu)) &&
+	    !memcmp(&cpu->seen.nested, nested, sizeof(*nested)))
+		return;
+	cpu->seen.epoch = ++cpu->epoch;
+	cpu->seen.tlb = cpu->tlb;
+	memcpy(&cpu->seen.mmu, &mmu, sizeof(mmu));
+	memcpy(&cpu->seen.nested, nested, sizeof(*nested));
+}
+
 enum cpu_exit cpu_run(struct cpu *cpu, u64 max_insns)
 {
 	u64 end = cpu->insns + max_insns < max_insns ? ~0ull : cpu->insns + max_insns;
 	jmp_buf out;
 
 	cpu->jump = &out;
-	cpu->epoch++;
+	see_registers(cpu);
+	cpu->generations = tlb_generations(cpu->tlb);
 	cpu->insn = NULL;
 	cpu->delivering.type = EVENT_NONE;
 	cpu->exit.event.type = EVENT_NONE;

@@ -215,12 +215,12 @@ struct cpu_store {
 /* A page that was translated lately: saves asking the TLB again. */
 struct cpu_page {
 	u64 page;	/* gva >> 12 */
-	u64 generation; /* of the TLB when it was translated */
+	u64 generation; /* the TLB's word for the page when it was translated */
 	u64 context;	/* what else the translation depended on, see mem.c */
 	u8 *host;
 };
 
-#define CPU_PAGES 64 /* for each kind of access; a power of two */
+#define CPU_PAGES TLB_GENERATIONS /* for each kind of access; a power of two */
 
 /* Words of memory that one instruction may write: ENTER with 31 levels, each split in two. */
 #define CPU_MAX_STORES 80
@@ -271,7 +271,15 @@ struct cpu {
 	u64 next_rip;
 	const u8 *code; /* of the block that is being executed, and its length */
 	u64 code_len;
-	u64 generation, context; /* what an entry of pages[] has that is usable in the block */
+	const u64 *generations; /* the TLB's */
+	u64 context;		/* what an entry of pages[] has that is usable in the block */
+	/* What epoch says of the registers that an owner may change; see cpu_run(). */
+	struct {
+		u64 epoch;
+		struct mmu_regs mmu;
+		struct nested nested;
+		const struct tlb *tlb;
+	} seen;
 	bool stale;    /* the block, or the translation that it was found by, may have changed */
 	u8 code_bytes; /* 2, 4, 8: the width that CS gives to instructions and stack */
 	u8 nr_stores;

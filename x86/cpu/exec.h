@@ -230,7 +230,6 @@ static inline u64 page_context(const struct cpu *cpu)
 /* To be done before recent_host() when anything of that may have changed. */
 static inline void renew_context(struct cpu *cpu)
 {
-	cpu->generation = tlb_generation(cpu->tlb);
 	cpu->context = page_context(cpu);
 }
 
@@ -239,7 +238,8 @@ static inline u8 *recent_host(const struct cpu *cpu, gva_t gva, enum access_kind
 {
 	const struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
 
-	if (__builtin_expect(p->page != gva / SZ_4K || p->generation != cpu->generation ||
+	if (__builtin_expect(p->page != gva / SZ_4K ||
+				     p->generation != cpu->generations[gva / SZ_4K % CPU_PAGES] ||
 				     p->context != cpu->context,
 			     0))
 		return NULL;

@@ -122,11 +122,11 @@ u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
 {
 	struct cpu_page *p = &cpu->pages[kind][gva / SZ_4K % CPU_PAGES];
 	u64 offset = gva & (SZ_4K - 1), context = page_context(cpu);
-	u64 generation = tlb_generation(cpu->tlb);
+	const u64 *generation = &tlb_generations(cpu->tlb)[gva / SZ_4K % CPU_PAGES];
 	struct translation t;
 	u8 *frame;
 
-	if (__builtin_expect(p->page == gva / SZ_4K && p->generation == generation &&
+	if (__builtin_expect(p->page == gva / SZ_4K && p->generation == *generation &&
 				     p->context == context,
 			     1)) {
 		return p->host + offset;
@@ -143,7 +143,7 @@ u8 *lin_host(struct cpu *cpu, gva_t gva, enum access_kind kind)
 	}
 	*p = (struct cpu_page){
 		.page = gva / SZ_4K,
-		.generation = tlb_generation(cpu->tlb),
+		.generation = *generation,
 		.context = context,
 		.host = frame,
 	};

@@ -55,11 +55,22 @@ static void relink(struct pscache_store *s, u32 i, u32 to)
 	*link = to;
 }
 
+/* What was translated by @key is no longer remembered. Tables are asked for misses only. */
+static void gone(struct pscache *c, const struct cached_key *key)
+{
+	if (key->kind == CACHED_PAGE && key->shift == 12)
+		c->generation[key->number % TLB_GENERATIONS]++;
+	else if (key->kind == CACHED_PAGE || key->kind == CACHED_GPA)
+		for (unsigned int i = 0; i < TLB_GENERATIONS; i++)
+			c->generation[i]++;
+}
+
 static bool remove_at(struct pscache *c, struct pscache_store *s, u32 i)
 {
 	bool old = s->entries[i].born < c->clock;
 	u32 last = s->nr - 1;
 
+	gone(c, &s->entries[i].key);
 	relink(s, i, s->entries[i].next);
 	s->by_shift[s->entries[i].key.shift]--;
 	if (i != last) {
@@ -67,7 +78,6 @@ static bool remove_at(struct pscache *c, struct pscache_store *s, u32 i)
 		s->entries[i] = s->entries[last];
 	}
 	s->nr--;
-	c->generation++;
 	return old;
 }
 

@@ -63,9 +63,10 @@ struct pscache_store {
 
 struct pscache {
 	struct pscache_store store[CACHED_KINDS];
-	u32 fragments;	/* pages smaller than the guest's page that they are part of */
-	u64 clock;	/* the owner's: entries born before it are old */
-	u64 generation; /* changes when something is dropped or replaced */
+	u32 fragments; /* pages smaller than the guest's page that they are part of */
+	u64 clock;     /* the owner's: entries born before it are old */
+	/* One changes when a page of 4 KiB whose number it has goes, all when another page does. */
+	u64 generation[TLB_GENERATIONS];
 	u64 drops;
 };
 

@@ -39,7 +39,7 @@ struct tlb_stats tlb_stats(const struct tlb *tlb)
 	return s;
 }
 
-u64 tlb_generation(const struct tlb *tlb)
+const u64 *tlb_generations(const struct tlb *tlb)
 {
 	return tlb->cache.generation;
 }

@@ -54,11 +54,11 @@ struct translation translate(struct tlb *tlb, struct phys *p, const struct mmu_r
 struct tlb_stats tlb_stats(const struct tlb *tlb);
 
 /*
- * Changes whenever an entry is dropped. A translation got at one generation may be
- * used again, for the same registers, rights and kind of access, as long as it is
- * the current one: it's what a hit would give.
+ * TLB_GENERATIONS words. A translation of @gva may be used again, for the same registers, rights
+ * and kind of access, as long as word gva / 4 KiB % TLB_GENERATIONS is what it was then: it's what
+ * a hit would give. The address of the words is the TLB's for good.
  */
-u64 tlb_generation(const struct tlb *tlb);
+const u64 *tlb_generations(const struct tlb *tlb);
 
 /* What one entry says; for auditors. */
 struct tlb_entry {

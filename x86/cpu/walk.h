@@ -35,6 +35,8 @@ struct mmu_regs {
 	bool no_gbpages, no_pse36; /* features that the guest's processor lacks */
 };
 
+#define TLB_GENERATIONS 64 /* see tlb_generations() */
+
 enum nested_kind {
 	NESTED_NONE,
 	NESTED_NPT,

@@ -88,23 +88,20 @@ static void check_one(struct check *c, struct kvm_mmu_page *sp, const struct kvm
 		check_report_entry(c, sp, index, spte, broken);
 }
 
-void check_guest_table(struct check *c, struct kvm_mmu_page *sp)
+void check_guest_begin(struct check *c, struct check_guest *g, struct kvm_mmu_page *sp)
 {
-	struct kvm_memory_slot *slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, sp->gfn);
-	unsigned int size = sp->role.has_4_byte_gpte ? 4 : 8;
-	struct kvm_mmu mmu;
-	u64 spte, gpte;
-	int i;
+	g->sp = sp;
+	g->slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, sp->gfn);
+	g->hva = g->slot ? gfn_to_hva(g->slot, sp->gfn) : 0;
+	format_of_role(&g->mmu, sp->role);
+}
 
-	format_of_role(&mmu, sp->role);
-	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
-		spte = mmu_spte_get(&sp->spt[i]);
-		if (!is_shadow_present_pte(spte))
-			continue;
-		gpte = 0;
-		if (slot && !hw_read(c->kvm, gfn_to_hva(slot, sp->gfn) + guest_index(sp, i) * size,
-				     &gpte, size))
-			continue;
-		check_one(c, sp, &mmu, i, spte, gpte, slot && slot->flags & SLOT_READONLY);
-	}
+void check_guest_entry(struct check *c, const struct check_guest *g, int index, u64 spte)
+{
+	unsigned int size = g->sp->role.has_4_byte_gpte ? 4 : 8;
+	u64 gpte = 0;
+
+	if (g->slot && !hw_read(c->kvm, g->hva + guest_index(g->sp, index) * size, &gpte, size))
+		return;
+	check_one(c, g->sp, &g->mmu, index, spte, gpte, g->slot && g->slot->flags & SLOT_READONLY);
 }

@@ -274,14 +274,16 @@ static void check_rmap(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 
 static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool live)
 {
-	u64 spte;
-	int i;
+	bool in_sync = live && c->slots_stable && sp_has_gptes(sp) && !sp->unsync;
+	struct check_guest guest;
+	u64 spte, i;
 
+	if (in_sync)
+		check_guest_begin(c, &guest, sp);
 	c->work += CHECK_WORK_TABLE;
-	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
+	check_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
+	{
 		spte = mmu_spte_get(&sp->spt[i]);
-		if (!spte)
-			continue;
 		if (sp->role.invalid) {
 			check_report_entry(c, sp, i, spte, "in a page that was zapped");
 			continue;
@@ -293,6 +295,8 @@ static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool li
 			check_child(c, sp, i, spte);
 		else if (c->slots_stable)
 			check_rmap(c, sp, i, spte);
+		if (in_sync)
+			check_guest_entry(c, &guest, i, spte);
 	}
 }
 
@@ -332,17 +336,19 @@ static void check_slot_rmaps(struct check *c, const struct kvm_memory_slot *slot
 {
 	gfn_t last = slot->base_gfn + slot->npages - 1;
 	int level;
-	u64 i;
+	u64 i, n;
 
 	for (level = PG_LEVEL_4K; level <= KVM_NR_PAGE_SIZES; level++) {
 		struct kvm_rmap_head *heads = slot->arch.rmap[level - 1];
 
 		if (!heads || (level == PG_LEVEL_4K && slot->npages > FULL_RMAP_FRAMES))
 			continue;
-		c->work += slot_index(slot, last, level) + 1;
-		for (i = 0; i <= slot_index(slot, last, level); i++)
-			if (heads[i].val)
-				check_rmap_list(c, slot, &heads[i], level, i);
+		n = slot_index(slot, last, level) + 1;
+		c->work += n;
+		check_each_used(i, &heads->val, n)
+		{
+			check_rmap_list(c, slot, &heads[i], level, i);
+		}
 	}
 }
 
@@ -360,8 +366,6 @@ void check_shadow(struct check *c)
 		live = !is_obsolete_sp(c->kvm, sp);
 		check_page(c, sp, live);
 		check_page_entries(c, sp, live);
-		if (live && c->slots_stable && sp_has_gptes(sp) && !sp->unsync)
-			check_guest_table(c, sp);
 	}
 	for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++) {
 		struct kvm_memslots *slots = kvm_memslots(c->kvm, as_id);

@@ -53,18 +53,16 @@ static bool check_child(struct check *c, struct kvm_mmu_page *sp, int index, u64
 /* The tables of the tree below and with @sp; @live: of a root that is valid. */
 static u64 check_tree(struct check *c, struct kvm_mmu_page *sp, bool live)
 {
-	u64 spte, n = 1;
-	int i;
+	u64 spte, n = 1, i;
 
 	check_page_not(c, *hw_table_owner(sp->spt) != sp, sp, "its table belongs to another page");
 	check_page_not(c, !sp->role.direct || !sp->tdp_mmu_page, sp, "in a tree of the TDP MMU");
 	c->work += CHECK_WORK_TABLE;
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
-	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
+	check_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
+	{
 		spte = mmu_spte_get(&sp->spt[i]);
-		if (!spte)
-			continue;
 		check_entry(c, sp, i, spte, live);
 		if (!is_shadow_present_pte(spte) || is_last_spte(spte, sp->role.level))
 			continue;

@@ -102,7 +102,7 @@ static inline u64 gfn_to_hva(const struct kvm_memory_slot *slot, gfn_t gfn)
 
 /* --- what the MMU keeps of a VM -------------------------------------------------- */
 
-#define KVM_MMU_HASH_BITS 12
+#define KVM_MMU_HASH_BITS 10
 #define KVM_MMU_HASH_SIZE (1u << KVM_MMU_HASH_BITS)
 
 struct kvm_mmu_arch {

@@ -377,6 +377,19 @@ static void jmp(struct cpu *cpu, const struct insn *insn)
 		insn->exec(cpu, insn);
 }
 
+/* By a table in memory, as compilers make of switches. */
+static void jmp_by_memory(struct cpu *cpu, const struct insn *insn)
+{
+	const struct operand *from = &insn->op[0];
+	u8 *host = quick_host(cpu, from->seg, effective(cpu, insn, from), from->size, ACCESS_READ);
+	u64 to = host ? quick_load(host, from->size) : 0;
+
+	if (host && quick_target(cpu, insn, to))
+		cpu->next_rip = to;
+	else
+		insn->exec(cpu, insn);
+}
+
 static void call(struct cpu *cpu, const struct insn *insn)
 {
 	u64 to = relative(cpu, insn);
@@ -459,6 +472,8 @@ exec_fn quick_exec(const struct insn *insn)
 		return e == exec_push ? push_reg : pop_reg;
 	if ((e == exec_jmp || e == exec_call) && op[0].kind == OPND_IMM)
 		return e == exec_jmp ? jmp : call;
+	if (e == exec_jmp && op[0].kind == OPND_MEM && op[0].size == insn->size)
+		return jmp_by_memory;
 	if (e == exec_jcc)
 		return jcc_fns[insn->arg];
 	if (e == exec_ret)

@@ -58,29 +58,6 @@ static inline void check_entry_not(struct check *c, bool broken, const struct kv
 void check_values(struct check *c, const char *what, u64 is, u64 ought);
 
 /*
- * Index of the first of @n words at @t that isn't 0, from @i on; @n if there is none. Most tables are nearly empty, so
- * eight at a time are asked.
- */
-static inline u64 check_next(const u64 *t, u64 i, u64 n)
-{
-	for (; i < n && i % 8; i++)
-		if (mmu_spte_get(&t[i]))
-			return i;
-	for (; i + 8 <= n; i += 8)
-		if (mmu_spte_get(&t[i]) | mmu_spte_get(&t[i + 1]) | mmu_spte_get(&t[i + 2]) |
-		    mmu_spte_get(&t[i + 3]) | mmu_spte_get(&t[i + 4]) | mmu_spte_get(&t[i + 5]) |
-		    mmu_spte_get(&t[i + 6]) | mmu_spte_get(&t[i + 7]))
-			break;
-	for (; i < n; i++)
-		if (mmu_spte_get(&t[i]))
-			break;
-	return i;
-}
-
-/* For each index @i below @n of a word at @t that isn't 0. */
-#define check_each_used(i, t, n) for (i = check_next(t, 0, n); i < (n); i = check_next(t, i + 1, n))
-
-/*
  * Entry @index of @sp, present or not, by itself: bits, slot, the host's page; counts leafs.
  * @live: the page isn't obsolete, so that what it maps must be right as well.
  */

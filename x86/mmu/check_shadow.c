@@ -281,7 +281,7 @@ static void check_page_entries(struct check *c, struct kvm_mmu_page *sp, bool li
 	if (in_sync)
 		check_guest_begin(c, &guest, sp);
 	c->work += CHECK_WORK_TABLE;
-	check_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
+	for_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
 	{
 		spte = mmu_spte_get(&sp->spt[i]);
 		if (sp->role.invalid) {
@@ -345,7 +345,7 @@ static void check_slot_rmaps(struct check *c, const struct kvm_memory_slot *slot
 			continue;
 		n = slot_index(slot, last, level) + 1;
 		c->work += n;
-		check_each_used(i, &heads->val, n)
+		for_each_used(i, &heads->val, n)
 		{
 			check_rmap_list(c, slot, &heads[i], level, i);
 		}

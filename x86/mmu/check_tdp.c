@@ -60,7 +60,7 @@ static u64 check_tree(struct check *c, struct kvm_mmu_page *sp, bool live)
 	c->work += CHECK_WORK_TABLE;
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
-	check_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
+	for_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
 	{
 		spte = mmu_spte_get(&sp->spt[i]);
 		check_entry(c, sp, i, spte, live);

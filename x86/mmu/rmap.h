@@ -23,6 +23,30 @@ static inline u64 mmu_spte_get(const u64 *sptep)
 	return __atomic_load_n(sptep, __ATOMIC_ACQUIRE);
 }
 
+/*
+ * Index of the first of @n words at @t that isn't 0, from @i on; @n if there is none. Most tables are nearly empty, so
+ * eight at a time are asked.
+ */
+static inline u64 mmu_next_used(const u64 *t, u64 i, u64 n)
+{
+	for (; i < n && i % 8; i++)
+		if (mmu_spte_get(&t[i]))
+			return i;
+	for (; i + 8 <= n; i += 8)
+		if (mmu_spte_get(&t[i]) | mmu_spte_get(&t[i + 1]) | mmu_spte_get(&t[i + 2]) |
+		    mmu_spte_get(&t[i + 3]) | mmu_spte_get(&t[i + 4]) | mmu_spte_get(&t[i + 5]) |
+		    mmu_spte_get(&t[i + 6]) | mmu_spte_get(&t[i + 7]))
+			break;
+	for (; i < n; i++)
+		if (mmu_spte_get(&t[i]))
+			break;
+	return i;
+}
+
+/* For each index @i below @n of a word at @t that isn't 0. */
+#define for_each_used(i, t, n) \
+	for (i = mmu_next_used(t, 0, n); i < (n); i = mmu_next_used(t, i + 1, n))
+
 /* Sets an entry that is not present (0 or MMIO). The table that @new points to is complete. */
 static inline void mmu_spte_set(u64 *sptep, u64 new)
 {

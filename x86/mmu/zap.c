@@ -50,14 +50,13 @@ static void zap_obsolete_leaves(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
 	struct kvm_memory_slot *slot = NULL;
 	struct kvm_rmap_head *head;
-	int i, dropped = 0;
+	int dropped = 0;
 	gfn_t gfn;
-	u64 spte;
+	u64 spte, i;
 
-	for (i = 0; i < SPTE_ENT_PER_PAGE; i++) {
+	for_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
+	{
 		spte = mmu_spte_get(&sp->spt[i]);
-		if (!spte)
-			continue;
 		mmu_spte_clear_no_track(&sp->spt[i]);
 		if (!is_shadow_present_pte(spte))
 			continue;
@@ -92,7 +91,7 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 {
 	union kvm_mmu_page_role role = sp->role;
 	bool list_unstable, zapped_root = false;
-	int i;
+	u64 i;
 
 	hw_assert_write_locked(kvm);
 	/* Slots are looked up, and not only vCPUs come here: whoever sets registers drops roots. */
@@ -103,8 +102,8 @@ bool __kvm_mmu_prepare_zap_page(struct kvm *kvm, struct kvm_mmu_page *sp, struct
 	if (role.level == PG_LEVEL_4K && is_obsolete_sp(kvm, sp))
 		zap_obsolete_leaves(kvm, sp);
 	else
-		for (i = 0; i < SPTE_ENT_PER_PAGE; i++)
-			*nr_zapped += mmu_page_zap_pte(kvm, sp, &sp->spt[i], invalid_list);
+		for_each_used(i, sp->spt, SPTE_ENT_PER_PAGE) *nr_zapped +=
+			mmu_page_zap_pte(kvm, sp, &sp->spt[i], invalid_list);
 	unlink_parents(kvm, sp);
 	list_unstable = *nr_zapped;
 

@@ -259,6 +259,7 @@ struct cpu {
 	int stop; /* set with __atomic_store_n() from any thread: leave cpu_run() soon */
 
 	u64 insns; /* executed so far */
+	unsigned int pauses;
 	struct cpu_exit_info exit;
 
 	/* From here on: cpu_run()'s own. */

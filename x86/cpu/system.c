@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The remaining system instructions: TLB, ports, time, interrupt flag, HLT … */
-#include <sched.h>
-
 #include "x86/cpu/exec.h"
 #include "x86/cpu/ops.h"
+#include "x86/cpu/wait.h"
 
 static void ring_0(struct cpu *cpu)
 {
@@ -186,7 +185,7 @@ EXEC(pause)
 {
 	intercept(cpu, ICPT_PAUSE);
 	/* who waits for another processor may be in the way of its thread */
-	sched_yield();
+	wait_step(&cpu->pauses);
 }
 
 /* --- ports --------------------------------------------------------------------------- */

@@ -7,12 +7,12 @@
  * looks whether the vCPU is in the guest; the vCPU says that it is in the guest, then looks
  * at its requests. Both orders are sequentially consistent, so one of them sees the other.
  */
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
+#include "x86/cpu/wait.h"
 #include "x86/kvm/hw_priv.h"
 #include "x86/kvm/sched.h"
 
@@ -161,10 +161,8 @@ static void wait_outside(struct vcpu *v, u64 req)
 	       (__atomic_load_n(&v->kvm.requests, __ATOMIC_SEQ_CST) & req)) {
 		if (sched_on())
 			sched_wait();
-		else if (++spins < 100)
-			__builtin_ia32_pause();
 		else
-			sched_yield();
+			wait_step(&spins);
 	}
 }
 

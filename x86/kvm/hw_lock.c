@@ -9,11 +9,11 @@
  * x86 they cost the same, and the thread sanitizer understands them.
  */
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "x86/cpu/wait.h"
 #include "x86/kvm/hw_priv.h"
 #include "x86/kvm/sched.h"
 
@@ -88,10 +88,8 @@ static void relax(unsigned int *spins)
 {
 	if (sched_on())
 		sched_wait();
-	else if (++*spins < SPINS)
-		__builtin_ia32_pause();
 	else
-		sched_yield();
+		wait_step(spins);
 }
 
 void hw_relax(void)

@@ -8,10 +8,10 @@
  * to user space cost no system call.
  */
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
+#include "x86/cpu/wait.h"
 #include "x86/kvm/internal.h"
 #include "x86/kvm/sched.h"
 
@@ -268,6 +268,7 @@ static enum cpu_exit run_guest(struct vcpu *v, s64 budget)
 
 static int run_loop(struct vcpu *v, struct run_signals *s)
 {
+	unsigned int waits = 0;
 	s64 left = SLICE;
 	int ret;
 
@@ -292,7 +293,7 @@ static int run_loop(struct vcpu *v, struct run_signals *s)
 			left -= EXIT_COST;
 			audit_end(v);
 			hw_rcu_read_unlock();
-			sched_yield();
+			wait_step(&waits);
 			hw_rcu_read_lock();
 			audit_begin(v);
 			continue;

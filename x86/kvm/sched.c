@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "x86/cpu/wait.h"
 #include "x86/kvm/hw_priv.h"
 #include "x86/kvm/sched.h"
 
@@ -295,10 +296,12 @@ void intree_thread_wait(int n)
 
 void intree_relax(void)
 {
+	static __thread unsigned int spins;
+
 	if (sched_on())
 		sched_wait();
 	else
-		sched_yield();
+		wait_step(&spins);
 }
 
 uint64_t intree_order(void)

@@ -160,6 +160,25 @@ TEST(silence, .timeout = 60, .what = "a binary that says nothing any more is kil
 	expect_all_dead(line, keep);
 }
 
+/* A case of the first opens a FIFO for reading, the second for writing: each waits for the other. */
+TEST(binaries, .what = "--binaries 2 runs two side by side, the first's results first")
+{
+	char *dir = make_tests("bad", "dying"), fifo[PATH_MAX];
+	const char *first, *second;
+	struct program p;
+
+	snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	ASSERT(!mkfifo(fifo, 0600));
+	setenv("FIXTURE_FIFO", fifo, 1);
+	setenv("FIXTURE_HOW", "meet", 1);
+	p = run_suite(dir, "--binaries", "2", "meet_a", "mmu/dying.*");
+	EXPECT_EQ(exit_status(&p), 0, "%s", p.text);
+	EXPECT_LINE(&p, "# 3 passed, 0 failed, 0 skipped");
+	first = strstr(p.text, "ok 1 mmu/bad");
+	second = strstr(p.text, "# Subtest: mmu/dying");
+	EXPECT(first && second && first < second, "%s", p.text);
+}
+
 TEST(exit_status, .what = "4 when all is skipped, 0 for an expected failure, 1 for a failure")
 {
 	char *dir = make_tests("bad", NULL);

@@ -45,7 +45,7 @@ static char **suite_argv(const struct run *run, const char *root)
 	}
 	if (o->jobs || kind == ENV_INTREE || kind == ENV_QEMU) {
 		/* nothing of the machine's is shared between the cases of these engines */
-		argv[nr++] = "--jobs";
+		argv[nr++] = kind == ENV_INTREE || kind == ENV_QEMU ? "--binaries" : "--jobs";
 		argv[nr++] = format("%ld", o->jobs ? o->jobs : sysconf(_SC_NPROCESSORS_ONLN));
 	}
 	if (o->timeout) {

@@ -80,7 +80,7 @@ bool binary_list(struct binary *b, const struct options *opt)
 	}
 	do
 		event = process_wait(pid, out, LIST_MS, split, take_name, b);
-	while (event == PROCESS_OUTPUT);
+	while (event == PROCESS_OUTPUT || event == PROCESS_OTHER);
 	ktap_split_end(split, take_name, b);
 	free(split);
 	close(out);
@@ -234,13 +234,14 @@ static void report_kernel_log(struct run *r, struct kmsg *kmsg)
 	}
 }
 
-static pid_t start(const struct binary *b, const struct options *opt, int *out)
+void binary_start(struct binary *b, const struct options *opt)
 {
 	char **argv = must(calloc((size_t)opt->nr_globs + 9, sizeof(*argv)));
 	char timeout[16];
 	int n = 0, i;
-	pid_t pid;
 
+	if (b->pid || b->problem)
+		return;
 	snprintf(timeout, sizeof(timeout), "%u", opt->timeout);
 	argv[n++] = b->path;
 	argv[n++] = "--timeout";
@@ -256,14 +257,24 @@ static pid_t start(const struct binary *b, const struct options *opt, int *out)
 	argv[n++] = "--";
 	for (i = 0; i < opt->nr_globs; i++)
 		argv[n++] = opt->globs[i];
-	pid = process_start(argv, out);
+	b->pid = process_start(argv, &b->out);
 	free(argv);
-	return pid;
+}
+
+void binary_drop(struct binary *b)
+{
+	if (b->pid > 0) {
+		process_end(b->pid);
+		close(b->out);
+	}
+	b->pid = 0;
 }
 
 /* Returns why it ended, malloc'd; NULL when it was because we were told to stop. */
-static char *follow(struct run *r, pid_t pid, int out, struct ktap_splitter *split, int *status)
+static char *follow(struct run *r, struct ktap_splitter *split, int *status,
+		    void (*ended)(void *arg), void *arg)
 {
+	pid_t pid = r->b->pid;
 	bool interrupted = false;
 	enum process_event event;
 	int64_t silence;
@@ -271,17 +282,19 @@ static char *follow(struct run *r, pid_t pid, int out, struct ktap_splitter *spl
 
 	do {
 		silence = interrupted ? INTERRUPT_MS : (int64_t)r->timeout * 2000 + 10000;
-		event = process_wait(pid, out, silence, split, take_line, r);
+		event = process_wait(pid, r->b->out, silence, split, take_line, r);
 		if (event == PROCESS_SIGNAL) {
 			interrupted = true;
 			kill(pid, SIGTERM);
 		}
+		if (event == PROCESS_OTHER)
+			ended(arg);
 		/* whoever read our results is gone */
 		if (r->k->gone && !interrupted) {
 			interrupted = true;
 			kill(pid, SIGTERM);
 		}
-	} while (event == PROCESS_OUTPUT || event == PROCESS_SIGNAL);
+	} while (event == PROCESS_OUTPUT || event == PROCESS_SIGNAL || event == PROCESS_OTHER);
 
 	ktap_split_end(split, take_line, r);
 	*status = process_end(pid);
@@ -297,14 +310,13 @@ static char *follow(struct run *r, pid_t pid, int out, struct ktap_splitter *spl
 }
 
 bool binary_run(struct binary *b, const struct options *opt, struct ktap *k, struct kmsg *kmsg,
-		unsigned long nr, struct totals *t)
+		unsigned long nr, struct totals *t, void (*ended)(void *arg), void *arg)
 {
 	struct ktap_splitter *split = must(calloc(1, sizeof(*split)));
 	struct run r = {.b = b, .k = k, .timeout = opt->timeout};
 	bool all_skipped, ok, clean = false;
-	int status = 0, out;
 	char *why = NULL;
-	pid_t pid;
+	int status = 0;
 
 	k->level++;
 	ktap_version(k);
@@ -313,12 +325,13 @@ bool binary_run(struct binary *b, const struct options *opt, struct ktap *k, str
 	if (b->problem) {
 		why = must(strdup(b->problem));
 	} else {
-		pid = start(b, opt, &out);
-		if (pid < 0) {
+		binary_start(b, opt);
+		if (b->pid < 0) {
 			why = must(strdup("could not be started"));
 		} else {
-			why = follow(&r, pid, out, split, &status);
-			close(out);
+			why = follow(&r, split, &status, ended, arg);
+			close(b->out);
+			b->pid = 0;
 			/* how the framework ends; 1 stands for a failed case */
 			clean = WIFEXITED(status) &&
 				(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 4 ||

@@ -27,6 +27,7 @@ static const char usage[] =
 	"  --list          print the names of the cases, one a line\n"
 	"  --listed FILE   that list, so that it needn't be made: what is not in it does not run\n"
 	"  --jobs N        cases of a binary to run at once (default 1)\n"
+	"  --binaries N    binaries to run at once (default 1), where their cases share nothing\n"
 	"  --timeout SECS  time for a case (default 30)\n"
 	"  --seed N        seed of the random choices, or \"random\" (default 1)\n"
 	"  --help          this text\n"
@@ -94,14 +95,15 @@ static char *read_file(const char *path)
 	return text ? text : strdup("");
 }
 
-static unsigned int parse_timeout(const char *value)
+static unsigned int parse_number(const char *option, const char *value, const char *what,
+				 unsigned long max)
 {
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
 
-	if (end == value || *end || n < 1 || n > 86400) {
-		fprintf(stderr, "--timeout '%s': give a number of seconds from 1 to 86400\n",
-			value);
+	if (end == value || *end || n < 1 || n > max) {
+		fprintf(stderr, "--%s '%s': give a number%s from 1 to %lu\n", option, value, what,
+			max);
 		exit(2);
 	}
 	return (unsigned int)n;
@@ -115,6 +117,7 @@ static void parse_options(int argc, char **argv, struct options *opt)
 		{"list", no_argument, NULL, 'l'},
 		{"listed", required_argument, NULL, 'n'},
 		{"jobs", required_argument, NULL, 'j'},
+		{"binaries", required_argument, NULL, 'b'},
 		{"timeout", required_argument, NULL, 't'},
 		{"seed", required_argument, NULL, 's'},
 		{"help", no_argument, NULL, 'h'},
@@ -123,7 +126,7 @@ static void parse_options(int argc, char **argv, struct options *opt)
 	struct stat st;
 	int c;
 
-	*opt = (struct options){.suites = "mmu,tdp,shadow", .timeout = 30};
+	*opt = (struct options){.suites = "mmu,tdp,shadow", .timeout = 30, .binaries = 1};
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'd':
@@ -141,8 +144,11 @@ static void parse_options(int argc, char **argv, struct options *opt)
 		case 'j':
 			opt->jobs = optarg;
 			break;
+		case 'b':
+			opt->binaries = parse_number("binaries", optarg, "", 128);
+			break;
 		case 't':
-			opt->timeout = parse_timeout(optarg);
+			opt->timeout = parse_number("timeout", optarg, " of seconds", 86400);
 			break;
 		case 's':
 			opt->seed = optarg;
@@ -208,6 +214,27 @@ static struct kmsg *watch_kernel_log(struct ktap *k)
 	return kmsg;
 }
 
+/* --- several at once ------------------------------------------------------- */
+
+struct crew {
+	const struct options *opt;
+	struct binary *next, *end; /* those that may be to start */
+	struct binary *current;
+};
+
+/* Starts binaries ahead of the one whose results are being passed on. */
+static void start_more(void *arg)
+{
+	struct crew *crew = arg;
+	unsigned int busy = 0;
+	struct binary *b;
+
+	for (b = crew->current; b < crew->next; b++)
+		busy += b->pid > 0 && !process_has_ended(b->pid);
+	for (; busy < crew->opt->binaries && crew->next < crew->end; busy++)
+		binary_start(crew->next++, crew->opt);
+}
+
 int main(int argc, char **argv)
 {
 	struct ktap k = ktap_stdout();
@@ -217,6 +244,8 @@ int main(int argc, char **argv)
 	struct kmsg *kmsg;
 	char *suites, *suite;
 	bool go_on = true;
+	struct crew crew;
+	char jobs[16];
 	size_t i;
 
 	parse_options(argc, argv, &opt);
@@ -233,10 +262,21 @@ int main(int argc, char **argv)
 		ktap_raw(&k, "1..0 # SKIP no case matches");
 		return 4;
 	}
+	if (!opt.jobs && opt.binaries > all.nr) {
+		/* few binaries: their cases by each other's side */
+		snprintf(jobs, sizeof(jobs), "%u", opt.binaries / (unsigned int)all.nr);
+		opt.jobs = jobs;
+	}
 	kmsg = watch_kernel_log(&k);
 	ktap_plan(&k, all.nr);
-	for (i = 0; i < all.nr && go_on && !k.gone; i++)
-		go_on = binary_run(&all.v[i], &opt, &k, kmsg, i + 1, &t);
+	crew = (struct crew){&opt, all.v, all.v + all.nr, NULL};
+	for (i = 0; i < all.nr && go_on && !k.gone; i++) {
+		crew.current = &all.v[i];
+		start_more(&crew);
+		go_on = binary_run(&all.v[i], &opt, &k, kmsg, i + 1, &t, start_more, &crew);
+	}
+	for (i = 0; i < all.nr; i++)
+		binary_drop(&all.v[i]);
 	if (!go_on) {
 		ktap_diag(&k, "interrupted");
 		return 130;

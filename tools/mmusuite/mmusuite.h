@@ -18,8 +18,9 @@ struct options {
 	const char *tests;  /* folder with the suites' folders */
 	const char *suites; /* "mmu,tdp,shadow" */
 	const char *jobs, *seed;
-	const char *listed;   /* the cases' names, a line each; NULL: the binaries are asked */
-	unsigned int timeout; /* seconds */
+	unsigned int binaries; /* to run at once */
+	const char *listed;    /* the cases' names, a line each; NULL: the binaries are asked */
+	unsigned int timeout;  /* seconds */
 	bool list;
 	char **globs;
 	int nr_globs;
@@ -33,6 +34,8 @@ struct binary {
 	bool *seen; /* per case: its result has come */
 	size_t nr_cases;
 	char *problem; /* why its cases could not be listed, else NULL */
+	pid_t pid;     /* of its run, else 0; -1: it could not be started */
+	int out;       /* what that prints */
 };
 
 struct totals {
@@ -48,12 +51,18 @@ bool binary_list(struct binary *b, const struct options *opt);
 bool binary_listed(struct binary *b, const struct options *opt);
 void binary_free(struct binary *b);
 
+/* Start a run of it, unless it was started. What it prints waits for binary_run(). */
+void binary_start(struct binary *b, const struct options *opt);
+/* End a run that binary_run() won't look at. */
+void binary_drop(struct binary *b);
+
 /*
  * Run it, pass its lines on to k (one level down) and print its own result as
- * number `nr`. Adds to *t. Returns false when the run was interrupted by a signal.
+ * number `nr`. Adds to *t. Whenever another process has ended, ended(arg) is called. Returns false when the run was
+ * interrupted by a signal.
  */
 bool binary_run(struct binary *b, const struct options *opt, struct ktap *k, struct kmsg *kmsg,
-		unsigned long nr, struct totals *t);
+		unsigned long nr, struct totals *t, void (*ended)(void *arg), void *arg);
 
 /* --- processes ------------------------------------------------------------ */
 
@@ -67,16 +76,20 @@ enum process_event {
 	PROCESS_OUTPUT,
 	PROCESS_END,
 	PROCESS_SILENT,
-	PROCESS_SIGNAL
+	PROCESS_SIGNAL,
+	PROCESS_OTHER
 };
 
 /*
  * Wait until there is output (which is handed to the splitter), until the process
  * has ended, until timeout_ms have passed without output, or until somebody wants
- * us to stop (SIGINT, SIGTERM, SIGHUP).
+ * us to stop (SIGINT, SIGTERM, SIGHUP); or until another process has ended.
  */
 enum process_event process_wait(pid_t pid, int out, int64_t timeout_ms, struct ktap_splitter *split,
 				void (*fn)(const char *line, void *arg), void *arg);
+
+/* Whether it has ended; process_end() is still to be called. */
+bool process_has_ended(pid_t pid);
 
 /* Kill it if it still runs, and whatever it has left behind. Returns its wait status. */
 int process_end(pid_t pid);

@@ -17,8 +17,33 @@
 
 #include "tools/mmusuite/mmusuite.h"
 
+#define MAX_PROCESSES 256
+
 static int signal_fd;
 static sigset_t inherited_mask;
+static pid_t running[MAX_PROCESSES]; /* started and not ended; else 0 */
+
+static void replace(pid_t old, pid_t new)
+{
+	int i;
+
+	for (i = 0; i < MAX_PROCESSES; i++) {
+		if (running[i] == old) {
+			running[i] = new;
+			return;
+		}
+	}
+}
+
+static bool is_running(pid_t pid)
+{
+	int i;
+
+	for (i = 0; i < MAX_PROCESSES; i++)
+		if (running[i] == pid)
+			return true;
+	return false;
+}
 
 void process_init(void)
 {
@@ -73,6 +98,7 @@ pid_t process_start(char *const *argv, int *out)
 	}
 	fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	*out = fds[0];
+	replace(0, pid);
 	return pid;
 }
 
@@ -93,7 +119,7 @@ static bool read_output(int out, struct ktap_splitter *split,
 	return any;
 }
 
-static bool has_ended(pid_t pid)
+bool process_has_ended(pid_t pid)
 {
 	siginfo_t info = {};
 
@@ -108,6 +134,7 @@ enum process_event process_wait(pid_t pid, int out, int64_t timeout_ms, struct k
 		{.fd = out, .events = POLLIN},
 	};
 	struct signalfd_siginfo info;
+	bool other;
 	int n;
 
 	for (;;) {
@@ -116,16 +143,21 @@ enum process_event process_wait(pid_t pid, int out, int64_t timeout_ms, struct k
 			return PROCESS_SILENT;
 		if (n < 0)
 			continue;
-		while (read(signal_fd, &info, sizeof(info)) == sizeof(info))
+		other = false;
+		while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
 			if (info.ssi_signo != SIGCHLD)
 				return PROCESS_SIGNAL;
-		if (has_ended(pid)) {
+			other = true;
+		}
+		if (process_has_ended(pid)) {
 			/* the order matters: what it wrote is complete once it has ended */
 			read_output(out, split, fn, arg);
 			return PROCESS_END;
 		}
 		if ((fds[1].revents & POLLIN) && read_output(out, split, fn, arg))
 			return PROCESS_OUTPUT;
+		if (other)
+			return PROCESS_OTHER;
 		/* it closed its output without ending: only its end is of interest now */
 		if (fds[1].revents & POLLHUP)
 			fds[1].fd = -1;
@@ -137,20 +169,23 @@ static void kill_orphans(void)
 {
 	char path[64];
 	FILE *f;
-	int pid, any;
+	bool any;
+	int pid;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
 	do {
-		any = 0;
+		any = false;
 		f = fopen(path, "re");
 		while (f && fscanf(f, "%d", &pid) == 1) {
+			if (is_running(pid))
+				continue;
 			kill(pid, SIGKILL);
-			any = 1;
+			while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+				;
+			any = true;
 		}
 		if (f)
 			fclose(f);
-		while (any && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
-			;
 	} while (any);
 }
 
@@ -158,10 +193,11 @@ int process_end(pid_t pid)
 {
 	int status = 0;
 
-	if (!has_ended(pid))
+	if (!process_has_ended(pid))
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	replace(pid, 0);
 	kill_orphans();
 	return status;
 }

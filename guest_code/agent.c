@@ -113,6 +113,17 @@ static void set_ac(bool on)
 #endif
 }
 
+static void copy_ptes(unsigned long to, unsigned long from, u32 size, u32 n)
+{
+	for (; n--; to += size, from += size) {
+		/* what a store of its own is atomic for, without a call: there are many */
+		if (size == sizeof(long))
+			*(volatile long *)to = *(volatile long *)from;
+		else
+			pte_store(to, size, pte_load(from, size));
+	}
+}
+
 static void invpcid(const struct agent_op *op)
 {
 	struct {
@@ -213,6 +224,9 @@ static u32 execute(struct guest_cpu *cpu, const struct agent_op *op, u32 size, u
 		break;
 	case AGENT_GET_PTE:
 		*value = pte_load(addr, op->size ? op->size : size);
+		break;
+	case AGENT_COPY_PTES:
+		copy_ptes(addr, op->arg, size, op->value);
 		break;
 	case AGENT_PT_SET:
 	case AGENT_PT_GET:
@@ -327,7 +341,8 @@ static u32 natural_size(const struct agent_op *op)
 	/* Ring 3's loops are 4 bytes wide in every mode. */
 	if ((op->flags & AGENT_USER) && narrow)
 		return 4;
-	if (op->kind == AGENT_SET_PTE || op->kind == AGENT_GET_PTE || op->kind == AGENT_ARM_FIXUP)
+	if (op->kind == AGENT_SET_PTE || op->kind == AGENT_GET_PTE || op->kind == AGENT_ARM_FIXUP ||
+	    op->kind == AGENT_COPY_PTES)
 		return pt_current_mode()->pte_size == 8 ? 8 : 4;
 	return sizeof(long);
 }

@@ -53,6 +53,7 @@ enum agent_op_kind {
 	AGENT_PT_SET = 12,    /* entry of addr at level arg in the current tables = value */
 	AGENT_PT_GET = 13,    /* that entry */
 	AGENT_ARM_FIXUP = 14, /* at the next #PF store value at addr (size), IRET to retry */
+	AGENT_COPY_PTES = 15, /* atomic stores of value entries at addr, as they are at arg */
 	/* system */
 	AGENT_INVLPG = 20,   /* addr */
 	AGENT_INVPCID = 21,  /* type arg, PCID value, addr */

@@ -440,7 +440,7 @@ TEST(fresh_link_elsewhere,
 	u64 span = level_size(t->mode, 2);
 	u32 fresh[12], loaded[12], i;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	op_clear(v);
 	for (i = 0; i < ARRAY_LEN(fresh); i++) {
 		gva_t gva = vm->test_gva + i * span;

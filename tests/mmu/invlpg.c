@@ -87,7 +87,7 @@ TEST(large_page, .what = "one INVLPG drops the whole of a large page", .modes = 
 	u64 size = level_size(t->mode, 2), step = size / 32;
 	u32 op[6][32], i, round, nr = size / SZ_4K;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	vm_map(vm, vm->test_gva, frame_gpa(vm, 0), size, 2, PTE_W);
 	op_clear(v);
 	for (i = 0; i < 32; i++)

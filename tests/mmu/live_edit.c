@@ -270,7 +270,7 @@ TEST(transitions, .what = "an entry at any level goes from any state to any othe
 	gva_t gva;
 	int level;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	s = leaf_subject(vm, vm->test_gva + 8 * level_size(m, 2));
 	check_transitions(vm, &s);
 	for (level = 2; level <= m->levels; level++) {
@@ -307,7 +307,7 @@ TEST(no_flush_needed,
 	const struct state *from, *to;
 	u32 i, j, k;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	s[0] = leaf_subject(vm, vm->test_gva);
 	s[1] = upper_subject(vm, vm->test_gva + level_size(m, 2),
 			     vm->test_gva + 2 * level_size(m, 2), 2);

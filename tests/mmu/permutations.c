@@ -7,9 +7,9 @@
  * paging each is decided three times (the walk in software, the entry that is made of it, the key under which it
  * is found again); with two-dimensional paging the processor decides, and the hypervisor must keep out of it.
  *
- * The combinations of a mode are numbered. A run takes as many as MMUSCOPE_PERMUTATIONS says for each case (default:
- * some thousands), in steps that are coprime to their number, so that they are spread evenly; a failure prints the
- * combination and its number, and MMUSCOPE_PERMUTATION=NUMBER runs the batch of that one alone.
+ * The combinations of a mode are numbered. A run takes as many as MMUSCOPE_PERMUTATIONS says for each case (see
+ * count_of() for the default), in steps that are coprime to their number, so that they are spread evenly; a failure prints
+ * the combination and its number, and MMUSCOPE_PERMUTATION=NUMBER runs the batch of that one alone.
  *
  * The cases "live" take pairs of them, of which the second takes the place of the first, which may still be remembered.
  */
@@ -29,7 +29,7 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	const struct view *view = arg;
 	const struct bench *b = view->b;
 
-	if (gpa == b->leaf_gpa + (u64)view->c->slot * b->m->pte_size) {
+	if (gpa == entry_gpa(b, b->leaf_gpa, view->c->slot)) {
 		*entry = view->c->leaf;
 		return true;
 	}
@@ -79,13 +79,13 @@ static void check(struct bench *b, struct combi *c, const struct agent_op *op,
 		res.status == AGENT_OK && res.value != value ? " (another value)" : "", pte);
 }
 
-static void check_uppers(struct bench *b, const struct combi *c, u32 n, u32 first)
+static void check_uppers(struct bench *b, const struct combi *c, u32 n)
 {
 	int i;
 	u32 j;
 
 	for (i = 0; i < b->nr_upper; i++) {
-		u64 must = 0, may = 0, got = op_result(b->v, first + i).value;
+		u64 must = 0, may = 0, got = get_entry(b, b->upper_gpa[i]);
 
 		for (j = 0; j < n; j++) {
 			const struct oracle_outcome *o = &c[j].want;
@@ -113,7 +113,7 @@ static void run_batch(struct bench *b, struct combi *c, u32 n)
 {
 	static u32 serial;
 	struct vcpu *v = b->v;
-	u32 i, first, uppers;
+	u32 i, first;
 	int l;
 
 	if (!n)
@@ -130,8 +130,8 @@ static void run_batch(struct bench *b, struct combi *c, u32 n)
 		       .value = b->upper[l]);
 	/* All entries first, then the flush: a processor may look ahead at any entry. */
 	for (i = 0; i < n; i++)
-		op_add(v, .kind = AGENT_SET_PTE, .size = b->m->pte_size,
-		       .addr = b->leaf_gpa + (u64)c[i].slot * b->m->pte_size, .value = c[i].leaf);
+		put_entry(b, entry_gpa(b, b->from_gpa, c[i].slot), c[i].leaf);
+	copy_entries(b, b->leaf_gpa, b->from_gpa, n);
 	op_add(v, .kind = AGENT_WRITE_CR, .addr = 3, .value = b->vm->as.root);
 	first = v->mailbox->nr_ops;
 	for (i = 0; i < n; i++) {
@@ -139,7 +139,6 @@ static void run_batch(struct bench *b, struct combi *c, u32 n)
 		struct oracle_regs regs = b->regs;
 		gva_t gva =
 			slot_gva(b, c[i].slot) + in_page(b, c[i].frame) + accesses[c[i].access].at;
-		gpa_t pte = b->leaf_gpa + (u64)c[i].slot * b->m->pte_size;
 
 		regs.ac = accesses[c[i].access].flags & AGENT_AC;
 		c[i].want = oracle_judge(
@@ -149,18 +148,14 @@ static void run_batch(struct bench *b, struct combi *c, u32 n)
 			read_entry, &view);
 		op_add(v, .kind = accesses[c[i].access].kind, .flags = accesses[c[i].access].flags,
 		       .size = 4, .addr = gva, .value = ++serial);
-		op_add(v, .kind = AGENT_GET_PTE, .size = b->m->pte_size, .addr = pte);
 	}
-	uppers = v->mailbox->nr_ops;
-	for (l = 0; l < b->nr_upper; l++)
-		op_add(v, .kind = AGENT_GET_PTE, .size = b->m->pte_size, .addr = b->upper_gpa[l]);
 	vcpu_exec(v);
 	for (i = 0; i < first; i++)
 		ASSERT_EQ(op_result(v, i).status, AGENT_OK, "setting up, operation %u", i);
 	for (i = 0; i < n; i++)
-		check(b, &c[i], &v->mailbox->ops[first + 2 * i], op_result(v, first + 2 * i),
-		      op_result(v, first + 2 * i + 1).value);
-	check_uppers(b, c, n, uppers);
+		check(b, &c[i], &v->mailbox->ops[first + i], op_result(v, first + i),
+		      get_entry(b, entry_gpa(b, b->leaf_gpa, c[i].slot)));
+	check_uppers(b, c, n);
 	for (i = 0; i < b->nr_frames; i++)
 		EXPECT_EQ(*(u32 *)((u8 *)b->vm->mem->hva + i * SZ_4K + WRITE_AT), b->last_write[i],
 			  "frame %u after the batch of combination %lu", i, c[0].number);
@@ -194,8 +189,7 @@ static void run_outer(struct bench *b, u64 outer, u64 from, u64 some)
 static void run_case(struct test *t, int level)
 {
 	struct bench *b = make_bench(t->mode, level);
-	u64 count = from_env("MMUSCOPE_PERMUTATIONS",
-			     engine()->kernel_memory ? KERNEL_COUNT : DEFAULT_COUNT);
+	u64 count = count_of(150000, 12000, 500);
 	u64 one = from_env("MMUSCOPE_PERMUTATION", ~0ull);
 	u64 n = outer_count(b), step = even_step(n), outer = t->seed % n, i, round;
 	struct timespec from, to;

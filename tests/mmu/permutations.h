@@ -14,16 +14,14 @@
 #include "lib/oracle.h"
 #include "mmuscope.h"
 
-#define EXEC_AT	      0	  /* in each frame: a function that returns FUNCTION + frame */
-#define READ_AT	      64  /* DATA + frame */
-#define WRITE_AT      128 /* what was last written */
-#define FUNCTION      0x1000u
-#define DATA	      0x2000u
-#define NR_SLOTS      320   /* entries that a batch works on, one combination each */
-#define MOVED_BY      SZ_4M /* where a second set of frames is, for entries that lead elsewhere */
-#define MAX_UPPER     4
-#define DEFAULT_COUNT 12000 /* in-tree; a kernel in QEMU is a hundred times slower */
-#define KERNEL_COUNT  500
+#define EXEC_AT	  0   /* in each frame: a function that returns FUNCTION + frame */
+#define READ_AT	  64  /* DATA + frame */
+#define WRITE_AT  128 /* what was last written */
+#define FUNCTION  0x1000u
+#define DATA	  0x2000u
+#define NR_SLOTS  320	/* entries that a batch works on, one combination each */
+#define MOVED_BY  SZ_4M /* where a second set of frames is, for entries that lead elsewhere */
+#define MAX_UPPER 4
 
 /* Flags of a page's entry. 32-bit paging takes those without NX, RSVD and key. */
 static const u64 leaf_bits[] = {PTE_W, PTE_U, PTE_NX, PTE_A, PTE_D};
@@ -68,7 +66,8 @@ struct bench {
 	u64 cr0, cr4, efer;
 	struct oracle_regs regs; /* of the batch */
 	gpa_t upper_gpa[MAX_UPPER], leaf_gpa;
-	u64 upper[MAX_UPPER]; /* as the batch sets them, from the lowest level up */
+	gpa_t from_gpa, then_gpa; /* where the guest copies the slots' entries from */
+	u64 upper[MAX_UPPER];	  /* as the batch sets them, from the lowest level up */
 	u64 upper_clean[MAX_UPPER];
 	u32 last_write[64]; /* by frame */
 	u64 judged;
@@ -148,6 +147,8 @@ static struct bench *make_bench(const struct paging_mode *m, int level)
 	}
 	aspace_make_tables(&b->vm->as, b->vm->test_gva, level);
 	b->leaf_gpa = aspace_pte_gpa(&b->vm->as, b->vm->test_gva, level);
+	b->from_gpa = vm_alloc_table(b->vm);
+	b->then_gpa = vm_alloc_table(b->vm);
 	/* PAE's PDPTEs are registers. */
 	for (l = level + 1; l <= m->levels && !(m->id == PM_PAE && l == 3); l++) {
 		b->upper_gpa[b->nr_upper] = aspace_pte_gpa(&b->vm->as, b->vm->test_gva, l);
@@ -158,6 +159,36 @@ static struct bench *make_bench(const struct paging_mode *m, int level)
 	b->cr4 = guest_get_cr(b->v, 4);
 	b->efer = cpu_has(&CPU_NX) ? guest_rdmsr(b->v, MSR_EFER) & ~EFER_NX : 0;
 	return b;
+}
+
+/* Where slot @slot's entry is in a table, or a copy of it, that starts at @gpa. */
+static gpa_t entry_gpa(const struct bench *b, gpa_t gpa, u32 slot)
+{
+	return gpa + (u64)slot * b->m->pte_size;
+}
+
+static u64 get_entry(const struct bench *b, gpa_t gpa)
+{
+	void *hva = vm_hva(b->vm, gpa);
+
+	return b->m->pte_size == 8 ? *(volatile u64 *)hva : *(volatile u32 *)hva;
+}
+
+static void put_entry(const struct bench *b, gpa_t gpa, u64 entry)
+{
+	void *hva = vm_hva(b->vm, gpa);
+
+	if (b->m->pte_size == 8)
+		*(u64 *)hva = entry;
+	else
+		*(u32 *)hva = entry;
+}
+
+/* The guest copies the first @n slots' entries from @from to @to. */
+static void copy_entries(const struct bench *b, gpa_t to, gpa_t from, u32 n)
+{
+	op_add(b->v, .kind = AGENT_COPY_PTES, .size = b->m->pte_size, .addr = to, .arg = from,
+	       .value = n);
 }
 
 static u64 reserved_bit(const struct bench *b)
@@ -329,6 +360,17 @@ static u64 from_env(const char *name, u64 fallback)
 	if (*end)
 		test_error("%s=%s: give a number", name, text);
 	return value;
+}
+
+/* How many a case judges if nobody says otherwise. */
+static u64 count_of(u64 tdp, u64 shadow, u64 kernel)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	tdp = shadow;
+#endif
+	return from_env("MMUSCOPE_PERMUTATIONS", engine()->kernel_memory    ? kernel
+						 : mmu_kind() == MMU_SHADOW ? shadow
+									    : tdp);
 }
 
 static u64 gcd(u64 a, u64 b)

@@ -9,9 +9,7 @@
 
 #include "permutations.h"
 
-#define LIVE_SLOTS	  48
-#define LIVE_COUNT	  4000
-#define LIVE_KERNEL_COUNT 400
+#define LIVE_SLOTS 48
 
 enum {
 	FLUSH_NONE,
@@ -44,7 +42,8 @@ struct live {
 	bool uppers, pge;
 	struct live_pair pair[LIVE_SLOTS];
 	u32 serial;
-	u8 *memory; /* what the frames should hold */
+	gpa_t seen_gpa; /* where the guest copies the slots' entries to before it changes them */
+	u8 *memory;	/* what the frames should hold */
 };
 
 static u64 live_inner_count(void)
@@ -128,9 +127,21 @@ static void live_set(struct live *l, gpa_t gpa, u64 *entry, u64 value)
 	       .value = value);
 }
 
-static void live_set_leaf(struct live *l, const struct combi *c)
+/* Gives the slots their first (0) or second (1) entries, all in one operation. */
+static void live_set_leaves(struct live *l, u32 n, int which)
 {
-	live_set(l, l->b->leaf_gpa + (u64)c->slot * l->b->m->pte_size, &l->leaf[c->slot], c->leaf);
+	struct bench *b = l->b;
+	gpa_t from = which ? b->then_gpa : b->from_gpa;
+	u32 i;
+
+	for (i = 0; i < n; i++) {
+		const struct combi *c = &l->pair[i].c[which];
+
+		oracle_stored(l->h, entry_gpa(b, b->leaf_gpa, c->slot), l->leaf[c->slot]);
+		l->leaf[c->slot] = c->leaf;
+		put_entry(b, entry_gpa(b, from, c->slot), c->leaf);
+	}
+	copy_entries(b, b->leaf_gpa, from, n);
 }
 
 static void live_load_cr3(struct live *l)
@@ -160,8 +171,6 @@ static void live_access(struct live *l, const struct combi *c, struct live_acces
 	a->serial = ++l->serial;
 	a->op = op_add(b->v, .kind = accesses[c->access].kind, .flags = accesses[c->access].flags,
 		       .size = 4, .addr = a->gva, .value = a->serial);
-	op_add(b->v, .kind = AGENT_GET_PTE, .size = b->m->pte_size,
-	       .addr = b->leaf_gpa + (u64)c->slot * b->m->pte_size);
 	regs.ac = accesses[c->access].flags & AGENT_AC;
 	a->nr = oracle_allowed(l->h, &regs,
 			       (struct oracle_access){a->gva, accesses[c->access].oracle,
@@ -222,7 +231,8 @@ static void live_check(struct live *l, const struct live_pair *p, bool after)
 	static const char *const how[] = {"no flush", "INVLPG", "CR3"};
 	const struct live_access *a = &p->a[after];
 	struct agent_result res = quirk_fix_rsvd(op_result(l->b->v, a->op));
-	u64 pte = op_result(l->b->v, a->op + 1).value, leaf = a->c->leaf;
+	gpa_t table = after ? l->b->leaf_gpa : l->seen_gpa;
+	u64 pte = get_entry(l->b, entry_gpa(l->b, table, a->c->slot)), leaf = a->c->leaf;
 	char text[512], want[512];
 	size_t at = 0;
 	u32 i;
@@ -244,14 +254,14 @@ static void live_check(struct live *l, const struct live_pair *p, bool after)
 		result_text(&res, (char[128]){0}, 128), pte);
 }
 
-static void live_check_rest(struct live *l, u32 n, u32 first)
+static void live_check_rest(struct live *l, u32 n)
 {
 	struct bench *b = l->b;
 	u32 i, k;
 	int e;
 
 	for (e = 0; e < b->nr_upper; e++) {
-		u64 got = op_result(b->v, first + e).value;
+		u64 got = get_entry(b, b->upper_gpa[e]);
 
 		test_count_check();
 		if ((~got & (b->upper[e] | l->upper_must[e])) ||
@@ -288,8 +298,7 @@ static void live_set_up(struct live *l, u32 n)
 	op_add(v, .kind = AGENT_WRITE_CR, .addr = 0, .value = b->regs.cr0);
 	for (i = 0; i < (u32)b->nr_upper; i++)
 		live_set(l, b->upper_gpa[i], &b->upper[i], b->upper[i]);
-	for (i = 0; i < n; i++)
-		live_set_leaf(l, &l->pair[i].c[0]);
+	live_set_leaves(l, n, 0);
 	if (l->pge)
 		op_add(v, .kind = AGENT_WRITE_CR, .addr = 4, .value = b->regs.cr4 ^ CR4_PGE);
 	op_add(v, .kind = AGENT_WRITE_CR, .addr = 4, .value = b->regs.cr4);
@@ -308,15 +317,12 @@ static void live_change(struct live *l, u32 n)
 		live_set(l, b->upper_gpa[i], &b->upper[i], l->upper_to[i]);
 		l->upper_must[i] = l->upper_may[i] = 0;
 	}
-	for (i = 0; l->flush == FLUSH_CR3 && i < n; i++)
-		live_set_leaf(l, &l->pair[i].c[1]);
+	live_set_leaves(l, n, 1);
 	if (l->flush == FLUSH_CR3)
 		live_load_cr3(l);
 	for (i = 0; i < n; i++) {
 		const struct combi *c = &l->pair[i].c[1];
 
-		if (l->flush != FLUSH_CR3)
-			live_set_leaf(l, c);
 		if (l->flush == FLUSH_INVLPG) {
 			gva_t gva = slot_gva(b, c->slot);
 			u64 at = in_page(b, c->frame % b->nr_frames);
@@ -334,7 +340,7 @@ static void live_change(struct live *l, u32 n)
 static void run_live_batch(struct live *l, u32 n)
 {
 	struct bench *b = l->b;
-	u32 i, uppers;
+	u32 i;
 
 	l->h = oracle_history_new();
 	memset(l->upper_must, 0, sizeof(l->upper_must));
@@ -343,17 +349,14 @@ static void run_live_batch(struct live *l, u32 n)
 	live_set_up(l, n);
 	for (i = 0; i < n; i++)
 		live_access(l, &l->pair[i].c[0], &l->pair[i].a[0], false);
+	copy_entries(b, l->seen_gpa, b->leaf_gpa, n);
 	live_change(l, n);
-	uppers = b->v->mailbox->nr_ops;
-	for (i = 0; i < (u32)b->nr_upper; i++)
-		op_add(b->v, .kind = AGENT_GET_PTE, .size = b->m->pte_size,
-		       .addr = b->upper_gpa[i]);
 	vcpu_exec(b->v);
 	for (i = 0; i < n; i++) {
 		live_check(l, &l->pair[i], false);
 		live_check(l, &l->pair[i], true);
 	}
-	live_check_rest(l, n, uppers);
+	live_check_rest(l, n);
 	b->judged += n;
 	oracle_history_free(l->h);
 }
@@ -378,13 +381,13 @@ static void run_live_case(struct test *t, int level)
 	static struct live live;
 	struct live *l = &live;
 	struct bench *b = l->b = make_bench(t->mode, level);
-	u64 count = from_env("MMUSCOPE_PERMUTATIONS",
-			     engine()->kernel_memory ? LIVE_KERNEL_COUNT : LIVE_COUNT);
+	u64 count = count_of(12000, 4000, 400);
 	u64 one = from_env("MMUSCOPE_PERMUTATION", ~0ull), inner = live_inner_count();
 	u64 n = live_outer_count(b), step = even_step(n), outer = t->seed % n, i, round;
 	struct timespec from, to;
 
 	REQUIRE(!kvm_is_partial(), "a KVM that is not partial");
+	l->seen_gpa = vm_alloc_table(b->vm);
 	l->memory = calloc(1, 2 * MOVED_BY);
 	if (one != ~0ull) {
 		for (i = 0; i < inner && i * even_step(inner) % inner != one % inner; i++)

@@ -170,7 +170,7 @@ TEST(large_page_over_tables, .what = "a large page covers the tables by which it
 	u32 first[4], leaf[6], dir[6], data[6], i;
 	gpa_t pd, pt;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	pd = frame_gpa(vm, 0);
 	pt = frame_gpa(vm, 1);
 	if (m->id == PM_PAE)

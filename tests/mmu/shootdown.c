@@ -340,7 +340,7 @@ TEST(faults_during_edits, .what = "faults of other vCPUs install nothing that is
 	gpa_t words = meeting_page(vm), ready = words + 0x800;
 	u32 own[ROUNDS], check[3][ROUNDS], r, i, k;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	vm_map(vm, vm->test_gva, frame_gpa(vm, 0), PAGES * SZ_4K, 1, PTE_W);
 	for (k = 0; k < vm->nr_vcpus; k++)
 		op_clear(vm->vcpu[k]);

@@ -165,7 +165,7 @@ TEST(store_across, .what = "a store across two entries, or two tables, changes b
 	gpa_t tables = table_pair(vm);
 	u8 image[16], *at;
 
-	number_frames(vm);
+	number_all_frames(vm);
 	place_function(vm, frame_gpa(vm, 0x10) + 0x40, 0x10);
 	place_function(vm, frame_gpa(vm, 0x110) + 0x40, 0x110);
 	for (i = 0; i < 2; i++)

@@ -145,7 +145,7 @@ struct kvm {
 	bool disable_nx_huge_pages;			  /* KVM_CAP_VM_DISABLE_NX_HUGE_PAGES */
 	unsigned int nr_vcpus;
 	struct kvm_vcpu **vcpus; /* nr_vcpus of them */
-	u64 check_work; /* what the latest mmu_check() took, in about nanoseconds; counted, not measured */
+	u64 check_work; /* what the latest mmu_check() took, in nanoseconds at most; counted, not measured */
 	struct mmu_trace *trace; /* NULL: events are not recorded; see trace.h */
 	struct kvm_mmu_arch arch;
 	/* Counters change with each fault of any vCPU: away from what each fault only reads. */

@@ -176,6 +176,8 @@ static bool link_modules(const char *stage, const struct load_plan *plan)
 
 static bool write_plan(struct run *run, const char *stage, const struct load_plan *plan)
 {
+	/* how many is the one wish for a test that no option says */
+	const char *permutations = getenv("MMUSCOPE_PERMUTATIONS");
 	char *path = format("%s/mmuscope/plan", stage);
 	FILE *f = fopen(path, "we");
 	char **argv;
@@ -195,6 +197,8 @@ static bool write_plan(struct run *run, const char *stage, const struct load_pla
 		"env MMUSCOPE_ENGINE=kvm\nenv MMUSCOPE_ENV=%s\nenv MMUSCOPE_KMSG=1\n"
 		"env MMUSCOPE_STRICT=1\n",
 		run->env->name);
+	if (permutations)
+		fprintf(f, "env MMUSCOPE_PERMUTATIONS=%.20s\n", permutations);
 	argv = program_argv(run, LAB_ROOT);
 	for (char **arg = argv; *arg; arg++)
 		fprintf(f, "arg %s\n", *arg);

@@ -147,7 +147,7 @@
 	X(fast_write_to_table, "protect", "npt=1,tdp_mmu=0", "shadow/nested_npt.edits.la48",       \
 	  "protecting a table lets a write fault without the lock undo it",                        \
 	  "2022: write protection of tables keeps the MMU-writable bit")                           \
-	X(protected_already_no_flush, "race", "npt=0", "mmu/races.table.32",                       \
+	X(protected_already_no_flush, "race", "npt=0,interleave=371", "mmu/races.table.32",        \
 	  "protecting what somebody protected before, and has not flushed yet, needs no flush",    \
 	  "6dbf79e7164e")                                                                          \
 	X(track_one_space, "protect", "npt=0", "mmu/smm.tables_mapped.la48",                       \

@@ -179,8 +179,9 @@ int dirty_ring_reset(struct vm *vm)
 	n = __atomic_load_n(&vm->kvm.nr_vcpus, __ATOMIC_ACQUIRE);
 	for (i = 0; i < n; i++)
 		count += reset_ring(vm, to_vcpu(vm->kvm.vcpus[i]));
-	pthread_mutex_unlock(&vm->slots_lock);
+	/* Before anybody else who has slots_lock relies on what was protected: the auditor does. */
 	if (count && !MUTANT(ring_reset_without_flush))
 		hw_flush_remote(&vm->kvm);
+	pthread_mutex_unlock(&vm->slots_lock);
 	return count;
 }

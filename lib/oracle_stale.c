@@ -244,7 +244,8 @@ struct search {
 	struct oracle_access access;
 	oracle_read read;
 	void *arg;
-	u64 since;
+	u64 since;	  /* entries may be taken for what they have held since then, */
+	u64 page_since;	  /* one that maps a page since then */
 	bool global_only; /* only translations that are global count */
 	unsigned int tries;
 	struct oracle_outcome *out;
@@ -283,9 +284,9 @@ static void found(struct search *s, const struct oracle_walk *w, unsigned int nr
 static void explore(struct search *s, const struct oracle_walk *w, unsigned int depth,
 		    bool remembered);
 
-/* The entry at w->at is taken for @value. */
+/* The entry at w->at is taken for @value, which it held until @until. */
 static void take(struct search *s, const struct oracle_walk *w, unsigned int depth, u64 value,
-		 bool remembered)
+		 u64 until, bool remembered)
 {
 	struct oracle_walk next = *w;
 	enum oracle_end end = oracle_take(&next, value);
@@ -298,7 +299,7 @@ static void take(struct search *s, const struct oracle_walk *w, unsigned int dep
 	if (++s->tries > MAX_COMBI)
 		s->overflow = true;
 	/* "Not present" and reserved bits are not remembered. */
-	else if (remembered && end == ORACLE_PAGE)
+	else if (remembered && end == ORACLE_PAGE && until > s->page_since)
 		found(s, &next, depth + 1);
 }
 
@@ -316,19 +317,20 @@ static void explore(struct search *s, const struct oracle_walk *w, unsigned int 
 	p = past_of(s->h, w->at);
 	if (p && p->until > s->since)
 		s->h->looked_back = true;
-	take(s, w, depth, now, remembered);
+	take(s, w, depth, now, ~0ull, remembered);
 	for (; p && p->until > s->since && !s->overflow; p = p->next)
 		if (p->gpa == w->at && (p->value | same) != (now | same))
-			take(s, w, depth, p->value, true);
+			take(s, w, depth, p->value, p->until, true);
 }
 
 /* All walks from @r's root; @remembered: from a root that was left, so that all is. */
-static void search(struct search *s, const struct oracle_regs *r, u64 since, bool global_only,
-		   bool remembered)
+static void search(struct search *s, const struct oracle_regs *r, u64 since, u64 page_since,
+		   bool global_only, bool remembered)
 {
 	struct oracle_walk w;
 
 	s->since = since;
+	s->page_since = page_since;
 	s->global_only = global_only;
 	s->tries = 0;
 	s->h->looked_back |= remembered;
@@ -354,6 +356,32 @@ static bool seen_before(const struct oracle_history *h, unsigned int n, u64 sinc
 	return false;
 }
 
+/* When all that @pcid had for @gva was dropped but what is global; upper entries are never that. */
+static u64 local_since(struct oracle_history *h, u16 pcid, gva_t gva)
+{
+	const struct addr_flush *f = find_addr(h, pcid, gva);
+
+	return later(later(h->all_flush, h->local_flush),
+		     later(h->pcid_flush[pcid], f ? f->local : 0));
+}
+
+/*
+ * INVLPG drops upper entries of the current PCID only. By those of another one a global translation of the same
+ * address may be made anew, for all PCIDs (SDM vol. 3 4.10.4.1): since when upper entries may be remembered for it,
+ * where INVLPG came at @global.
+ */
+static u64 upper_since(struct oracle_history *h, const struct oracle_regs *r, gva_t gva, u64 global)
+{
+	u64 since = global, other;
+
+	for (unsigned int i = 0; (r->cr4 & CR4_PCIDE) && i < h->nr_roots; i++) {
+		other = local_since(h, h->root[i].pcid, gva);
+		if (other < since)
+			since = other;
+	}
+	return since;
+}
+
 unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *r,
 			    struct oracle_access access, oracle_read read, void *arg,
 			    struct oracle_outcome out[ORACLE_MAX_OUTCOMES], bool *overflow)
@@ -362,7 +390,7 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 	struct noting n = {.h = h, .read = read, .arg = arg};
 	u16 pcid = pcid_of(r);
 	struct addr_flush *f;
-	u64 local, global;
+	u64 local, global, upper;
 	unsigned int i;
 
 	*overflow = h->roots_lost;
@@ -376,12 +404,12 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 		return 1;
 	f = find_addr(h, pcid, access.gva);
 	global = later(h->all_flush, f ? f->global : 0);
-	local = later(later(h->all_flush, h->local_flush),
-		      later(h->pcid_flush[pcid], f ? f->local : 0));
+	upper = upper_since(h, r, access.gva, global);
+	local = local_since(h, pcid, access.gva);
 	if (n.latest > local)
-		search(&s, r, local, false, false);
-	if (global < local && (r->cr4 & CR4_PGE) && n.latest > global)
-		search(&s, r, global, true, false);
+		search(&s, r, local, local, false, false);
+	if (upper < local && (r->cr4 & CR4_PGE) && n.latest > upper)
+		search(&s, r, upper, global, true, false);
 	for (i = 0; i < h->nr_roots; i++) {
 		const struct left_root *left = &h->root[i];
 		struct oracle_regs old = *r;
@@ -389,12 +417,12 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 		old.cr3 = left->cr3;
 		memcpy(old.pdpte, left->pdpte, sizeof(old.pdpte));
 		if (left->pcid == pcid && left->until > local && left->cr3 != r->cr3)
-			search(&s, &old, local, false, true);
+			search(&s, &old, local, local, false, true);
 		/* What the current tables have held for global translations was tried above. */
-		if (left->until > global && (r->cr4 & CR4_PGE) &&
+		if (left->until > upper && (r->cr4 & CR4_PGE) &&
 		    !same_tables(left->base, left->pdpte, base_of(r), r->pdpte) &&
-		    !seen_before(h, i, global))
-			search(&s, &old, global, true, true);
+		    !seen_before(h, i, upper))
+			search(&s, &old, upper, global, true, true);
 	}
 	*overflow |= s.overflow;
 	for (i = 0; h->looked_back && i < out[0].nr_entries; i++)

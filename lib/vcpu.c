@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Runs vCPUs: registers, KVM_RUN, and the watch over a vCPU that does not come
- * back. Each batch arms a timer for its own thread; the signal makes KVM_RUN
- * return (immediate_exit covers the moment before it), and what the vCPU was
- * doing is reported instead of a hang.
+ * back. A timer's signal to the thread of a batch makes KVM_RUN return
+ * (immediate_exit covers the moment before it), and what the vCPU was doing is
+ * reported instead of a hang. The timer goes on from one batch to the next, which
+ * saves short ones two system calls, and finds out when it fires how long the
+ * current one has been running.
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,6 +24,8 @@
 #define STALL_SIGNAL SIGUSR1
 #define CASE_SIGNAL  SIGUSR2 /* the framework: the case's time is nearly up */
 
+#define DEFAULT_SECONDS 15 /* for a batch */
+
 static struct vm *live[16];
 
 /* Stops every vCPU of @vm at its next chance; async-signal-safe. */
@@ -39,14 +43,48 @@ static void stall_all(struct vm *vm)
 	}
 }
 
+static u64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static u64 limit_ns(const struct vcpu *v)
+{
+	u32 seconds = v->vm->config.run_seconds;
+
+	return (seconds ? seconds : DEFAULT_SECONDS) * 1000000000ull;
+}
+
+static void set_timer(struct vcpu *v, u64 ns)
+{
+	struct itimerspec when = {
+		.it_value = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}};
+
+	timer_settime(v->timer, 0, &when, NULL);
+}
+
+/* In the thread of the batch, if one runs. */
 static void on_stall(int sig, siginfo_t *info, void *context)
 {
 	struct vcpu *v = info->si_code == SI_TIMER ? info->si_value.sival_ptr : NULL;
+	u64 ran;
 
 	(void)sig;
 	(void)context;
 	if (!v)
 		return;
+	if (!v->running_since) {
+		v->timer_armed = false;
+		return;
+	}
+	ran = now_ns() - v->running_since;
+	if (ran < limit_ns(v)) {
+		set_timer(v, limit_ns(v) - ran);
+		return;
+	}
 	v->stalled = 1;
 	v->run->immediate_exit = 1;
 }
@@ -90,38 +128,44 @@ void vcpu_drop_timer(struct vcpu *v)
 {
 	if (v->timer_made)
 		timer_delete(v->timer);
-	v->timer_made = false;
+	v->timer_made = v->timer_armed = false;
 }
 
-static void arm_timer(struct vcpu *v)
+static void make_timer(struct vcpu *v)
 {
-	pid_t tid = syscall(SYS_gettid);
-	struct itimerspec when = {
-		.it_value.tv_sec = v->vm->config.run_seconds ? v->vm->config.run_seconds : 15};
+	struct sigevent ev = {
+		.sigev_notify = SIGEV_THREAD_ID,
+		.sigev_signo = STALL_SIGNAL,
+		.sigev_value.sival_ptr = v,
+	};
 
-	if (v->timer_made && v->timer_tid != tid)
+	v->timer_thread = pthread_self();
+	v->timer_tid = syscall(SYS_gettid);
+	ev._sigev_un._tid = v->timer_tid;
+	if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer))
+		test_error("timer_create: %s", strerror(errno));
+	v->timer_made = true;
+}
+
+static void batch_begins(struct vcpu *v)
+{
+	if (v->timer_made && !pthread_equal(v->timer_thread, pthread_self()))
 		vcpu_drop_timer(v);
-	if (!v->timer_made) {
-		struct sigevent ev = {
-			.sigev_notify = SIGEV_THREAD_ID,
-			.sigev_signo = STALL_SIGNAL,
-			.sigev_value.sival_ptr = v,
-		};
-
-		ev._sigev_un._tid = tid;
-		if (timer_create(CLOCK_MONOTONIC, &ev, &v->timer))
-			test_error("timer_create: %s", strerror(errno));
-		v->timer_made = true;
-		v->timer_tid = tid;
+	if (!v->timer_made)
+		make_timer(v);
+	/* In this order: the timer may fire at any moment, and takes itself out only when idle. */
+	v->running_since = now_ns();
+	if (!v->timer_armed) {
+		v->timer_armed = true;
+		set_timer(v, limit_ns(v));
 	}
-	timer_settime(v->timer, 0, &when, NULL);
+	v->runner = v->timer_tid;
 }
 
-static void disarm_timer(struct vcpu *v)
+static void batch_ends(struct vcpu *v)
 {
-	struct itimerspec never = {0};
-
-	timer_settime(v->timer, 0, &never, NULL);
+	v->runner = 0;
+	v->running_since = 0;
 }
 
 int __vcpu_run(struct vcpu *v)
@@ -254,12 +298,11 @@ void vcpu_exec(struct vcpu *v)
 	int ret;
 
 	v->mailbox->nr_done = 0;
-	arm_timer(v);
-	v->runner = v->timer_tid;
+	batch_begins(v);
 	while (!done) {
 		ret = __vcpu_run(v);
 		if (v->stalled) {
-			disarm_timer(v);
+			v->running_since = 0;
 			test_fail(
 				"vCPU %u did not come back: operation %u of %u was running after %u s",
 				v->id, v->mailbox->current_op, v->mailbox->nr_ops,
@@ -275,8 +318,7 @@ void vcpu_exec(struct vcpu *v)
 		}
 		handle_exit(v, &done);
 	}
-	v->runner = 0;
-	disarm_timer(v);
+	batch_ends(v);
 }
 
 static void *thread_main(void *arg)

@@ -75,8 +75,11 @@ struct vcpu {
 	bool threaded;
 	pid_t runner; /* the thread that is inside vcpu_exec(), or 0 */
 	volatile sig_atomic_t stalled;
-	timer_t timer;
+	timer_t timer; /* against batches that don't end */
 	bool timer_made;
+	volatile bool timer_armed;
+	volatile u64 running_since; /* CLOCK_MONOTONIC, ns; 0: no batch runs */
+	pthread_t timer_thread;	    /* the timer's signal goes to this one */
 	pid_t timer_tid;
 	int stats_fd; /* 0: not asked for yet */
 };

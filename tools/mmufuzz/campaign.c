@@ -5,7 +5,6 @@
  * from its seed, shrunk and kept, and the worker goes on with the next.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/engine.h"
 #include "lib/kmsg.h"
 #include "tools/mmufuzz/fuzz.h"
 
@@ -78,25 +76,6 @@ static double spent(const struct campaign *c, bool children)
 	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-/*
- * The in-tree engine lets one thread run at a time and hands over often; on one processor that costs a fraction of
- * waking another. Only where each processor has a worker: others may need a free one.
- */
-static void stay_on_processor(const struct campaign *c, u32 worker)
-{
-	cpu_set_t all, one;
-	int cpu = -1;
-
-	if (!engine()->turns || sched_getaffinity(0, sizeof(all), &all) ||
-	    c->o->jobs < (u32)CPU_COUNT(&all))
-		return;
-	for (u32 k = worker % CPU_COUNT(&all) + 1; k;)
-		k -= !!CPU_ISSET(++cpu, &all);
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
-
 static void work(struct campaign *c, struct worker *w)
 {
 	struct model_options mo = {.behaviours = c->behaviours};
@@ -107,7 +86,6 @@ static void work(struct campaign *c, struct worker *w)
 	signal(SIGTERM, SIG_DFL);
 	dup2(w->said, 1);
 	dup2(w->said, 2);
-	stay_on_processor(c, w - c->w);
 	for (;;) {
 		struct program p;
 

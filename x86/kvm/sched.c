@@ -39,7 +39,8 @@ static struct {
 	unsigned int stay, sleep, slice; /* how this seed behaves: see policy() */
 	struct sched_thread thread[MAX_THREADS];
 	int nr;
-	bool print; /* MMUSCOPE_TURNS in the environment: each turn, on stderr */
+	cpu_set_t processors; /* those that the process had before */
+	bool print;	      /* MMUSCOPE_TURNS in the environment: each turn, on stderr */
 } s;
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
@@ -231,6 +232,29 @@ static struct sched_thread *add_thread(void)
 	return t;
 }
 
+/*
+ * One of them runs at a time, and on one processor handing over costs a fraction of waking another. Threads begin
+ * where their maker is.
+ */
+static void stay_here(void)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&s.processors);
+	if (cpu < 0 || sched_getaffinity(0, sizeof(s.processors), &s.processors))
+		return;
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	sched_setaffinity(0, sizeof(here), &here);
+}
+
+static void stay_no_longer(void)
+{
+	if (CPU_COUNT(&s.processors))
+		sched_setaffinity(0, sizeof(s.processors), &s.processors);
+}
+
 int intree_thread_new(void)
 {
 	struct sched_thread *t;
@@ -244,6 +268,7 @@ int intree_thread_new(void)
 		s.open = true;
 		s.nr = 0;
 		sched_self = add_thread();
+		stay_here();
 		__atomic_store_n(&hw_yield_hook, hook, __ATOMIC_RELAXED);
 		pthread_mutex_unlock(&opening);
 	}
@@ -291,6 +316,7 @@ void intree_thread_wait(int n)
 		return;
 	sched_self = NULL;
 	__atomic_store_n(&hw_yield_hook, NULL, __ATOMIC_RELAXED);
+	stay_no_longer();
 	s.open = false;
 }
 

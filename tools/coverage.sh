@@ -21,11 +21,11 @@ build=${BUILD:-build}/coverage
 make -s -j2 BUILD="$build" COVERAGE=1 suite || exit 12
 find "$build" -name '*.gcda' -delete
 
-# The defaults, and what no default has.
+# Both MMUs, and what no default has.
 case " $* " in
 *" --config"*) ;;
 *)
-	for config in $("$build/tools/mmurun" --engine intree --dry-run) \
+	for config in intree.npt=1 intree.npt=0 \
 		intree.npt=1,maxphyaddr=52,nx_huge_pages=force,max_huge_level=2 \
 		intree.npt=1,tdp_mmu=0,ad_bits=0,nx_huge_pages=force \
 		intree.npt=1,zap_all_on_slot=1,mmio_caching=0,interleave=3 \

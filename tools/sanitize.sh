@@ -24,6 +24,10 @@ tsan) sanitizer=thread ;;
 	;;
 esac
 shift
+case " $* " in
+*" --config"*) ;;
+*) set -- --config npt=1 --config npt=0 "$@" ;;
+esac
 build=${BUILD:-build}/$kind
 
 # Cases end by _exit() with their VMs alive, so there is no moment to look for leaks at.

@@ -72,13 +72,16 @@ TEST(intree_left_out, .what = "an engine that is not built in is said to be, wit
 }
 
 TEST(intree_defaults,
-     .what = "the in-tree engine runs with both MMUs, or in all its configurations")
+     .what = "the in-tree engine alone runs with its defaults, or in all its configurations")
 {
 	struct stage s = make_stage();
 	struct program p;
 
 	require_intree();
 	p = MMURUN(&s, "--engine", "intree", "--dry-run");
+	EXPECT_EQ(p.status, 0);
+	EXPECT_STREQ(p.text, "intree.npt=1\n");
+	p = MMURUN(&s, "--engine", "intree", "--fuzz", "9", "--dry-run");
 	EXPECT_EQ(p.status, 0);
 	EXPECT_STREQ(p.text, "intree.npt=1\nintree.npt=0\n");
 	p = MMURUN(&s, "--engine", "intree", "--config", "all", "--dry-run");

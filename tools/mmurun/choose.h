@@ -13,7 +13,7 @@ struct choice {
 	int nr;
 	bool lab;	       /* one of them is in the lab */
 	char host_note[400];   /* why the host is not used, or not trusted alone */
-	char intree_note[400]; /* why the in-tree engine is left out */
+	char intree_note[400]; /* what of the in-tree engine is left out, and why */
 };
 
 /* EXIT_PASS, or another code after a message. */

@@ -46,6 +46,8 @@ static const struct {
 	{AGENT_EXEC, AGENT_USER, ORACLE_EXEC, EXEC_AT, "user fetch"},
 };
 
+#define KERNEL_READ 0 /* of these */
+
 /* Control-register state, one bit each. */
 #define SET_WP	 BIT(0)
 #define SET_NX	 BIT(1)
@@ -80,7 +82,9 @@ struct combi {
 	u32 access;
 	u32 frame;
 	u32 slot;
-	struct oracle_outcome want;
+	u32 op;	    /* of the access, in the batch */
+	bool twice; /* a kernel read goes before it */
+	struct oracle_outcome want, first;
 };
 
 static u32 supported_sets(const struct bench *b)
@@ -222,14 +226,18 @@ static u64 leaf_flags(const struct bench *b, u32 i, u32 key)
 	return flags | (b->level > 1 ? PTE_PS : 0);
 }
 
-static u64 upper_flags(const struct bench *b, u32 i)
+/* What has no say in a table's entry, A and a key, is as @noise has it. */
+static u64 upper_flags(const struct bench *b, u32 i, u32 noise)
 {
-	u64 flags = PTE_P;
+	u64 flags = PTE_P | (noise & 1 ? PTE_A : 0);
+
+	if (b->m->long_mode)
+		flags |= PTE_PKEY(noise >> 1 & 3);
 
 	if (i == 8)
-		return PTE_W | PTE_U;
+		return (flags | PTE_W | PTE_U) & ~PTE_P;
 	if (i == 9)
-		return PTE_P | PTE_W | PTE_U | reserved_bit(b);
+		return flags | PTE_W | PTE_U | reserved_bit(b);
 	flags |= (i & 1 ? 0 : PTE_W) | (i & 2 ? 0 : PTE_U);
 	if ((i & 4) && b->m->pte_size == 8)
 		flags |= PTE_NX;
@@ -256,7 +264,7 @@ static u64 outer_count(const struct bench *b)
 /* Puts the batch's registers and upper entries for outer number @outer; false: not on this CPU. */
 static bool choose_outer(struct bench *b, u64 outer)
 {
-	u32 set = outer % NR_SETS;
+	u32 set = outer % NR_SETS, noise = outer * 0x9e3779b1 >> 8;
 	int i;
 
 	if (set & ~supported_sets(b))
@@ -276,8 +284,8 @@ static bool choose_outer(struct bench *b, u64 outer)
 	for (i = 0; i < 4 && b->m->id == PM_PAE; i++)
 		b->regs.pdpte[i] = aspace_get_pte(&b->vm->as, (gva_t)i << 30, 3);
 	for (i = 0; i < b->nr_upper; i++) {
-		b->upper[i] =
-			(b->upper_clean[i] & PTE_ADDR_MASK) | upper_flags(b, outer % NR_UPPERS);
+		b->upper[i] = (b->upper_clean[i] & PTE_ADDR_MASK) |
+			      upper_flags(b, outer % NR_UPPERS, noise >> 3 * i);
 		outer /= NR_UPPERS;
 	}
 	return true;
@@ -298,6 +306,7 @@ static bool choose_inner(const struct bench *b, u64 inner, u64 number, u32 slot,
 	u32 leaf, key;
 
 	c->number = number;
+	c->twice = false;
 	c->access = inner % ARRAY_LEN(accesses);
 	inner /= ARRAY_LEN(accesses);
 	key = inner % NR_KEYS;
@@ -330,13 +339,13 @@ static bool read_above(const struct bench *b, gpa_t gpa, unsigned int size, u64 
 
 static void describe(const struct bench *b, const struct combi *c, char *text, size_t size)
 {
-	size_t at =
-		snprintf(text, size,
-			 "combination %lu: %s, WP %d NX %d SMEP %d SMAP %d PKE %d, entries from "
-			 "level %d up: %#lx",
-			 c->number, accesses[c->access].name, !!(b->regs.cr0 & CR0_WP),
-			 !!(b->regs.efer & EFER_NX), !!(b->regs.cr4 & CR4_SMEP),
-			 !!(b->regs.cr4 & CR4_SMAP), !!(b->regs.cr4 & CR4_PKE), b->level, c->leaf);
+	size_t at = snprintf(
+		text, size,
+		"combination %lu: %s%s, WP %d NX %d SMEP %d SMAP %d PKE %d, entries from "
+		"level %d up: %#lx",
+		c->number, c->twice ? "read, then " : "", accesses[c->access].name,
+		!!(b->regs.cr0 & CR0_WP), !!(b->regs.efer & EFER_NX), !!(b->regs.cr4 & CR4_SMEP),
+		!!(b->regs.cr4 & CR4_SMAP), !!(b->regs.cr4 & CR4_PKE), b->level, c->leaf);
 	int i;
 
 	for (i = 0; i < b->nr_upper && at < size; i++)

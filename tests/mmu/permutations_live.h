@@ -76,9 +76,9 @@ static bool choose_live_outer(struct live *l, u64 outer)
 		l->upper_to[i] = b->upper[i];
 		if (bias)
 			l->upper_to[i] = (b->upper_clean[i] & PTE_ADDR_MASK) |
-					 upper_flags(b, (digits + 3) % NR_UPPERS);
+					 upper_flags(b, (digits + 3) % NR_UPPERS, 0);
 		else
-			b->upper[i] = (b->upper_clean[i] & PTE_ADDR_MASK) | upper_flags(b, 0);
+			b->upper[i] = (b->upper_clean[i] & PTE_ADDR_MASK) | upper_flags(b, 0, 0);
 	}
 	return true;
 }

@@ -515,9 +515,13 @@ static void settle(struct model *m)
 			return;
 		}
 	}
-	if (s->nr == 1) /* it's what was there before, but for A and D */
-		model_store_unlogged(m, s->frame[0], s->cell[0],
-				     model_load(m, s->frame[0], s->cell[0]));
+	/* It's what was there before but for A and D, which may be gone: the entry counts as changed. */
+	for (u32 i = 0; i < s->nr; i++) {
+		u64 now = model_load(m, s->frame[i], s->cell[i]);
+
+		if (s->nr == 1 || !((now ^ s->value) & width & cell_mask(m, s->cell[i])))
+			model_store_unlogged(m, s->frame[i], s->cell[i], now);
+	}
 	if (s->nr == 1 && !s->unlogged[0])
 		model_touch(m, s->frame[0]);
 }

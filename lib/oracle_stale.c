@@ -23,13 +23,17 @@ struct past {
 	struct past *next;
 };
 
-/* The last flush of one address; in a hash of their own. */
+/* The last flush of some address in a page of 1 << @shift bytes; in a hash of their own. */
 struct addr_flush {
 	gva_t page;
-	u16 pcid;
-	u64 local, global; /* when translations of that PCID, and global ones, were dropped */
+	u16 pcid; /* or GLOBAL */
+	u8 shift;
+	u64 when;
+	u64 upper; /* GLOBAL: since when upper entries were remembered then, by other PCIDs */
 	struct addr_flush *next;
 };
+
+#define GLOBAL 0x1000 /* translations that are, of whichever PCID */
 
 /* A root that was in use until @until. */
 struct left_root {
@@ -148,45 +152,88 @@ void oracle_left_root(struct oracle_history *h, const struct oracle_regs *r)
 	h->dirty = true;
 }
 
-static struct addr_flush *find_addr(struct oracle_history *h, u16 pcid, gva_t gva)
+static struct addr_flush *find_addr(const struct oracle_history *h, u16 pcid, gva_t gva, u8 shift)
 {
 	struct addr_flush *f;
 
-	for (f = h->addr[bucket(gva >> 12)]; f; f = f->next)
-		if (f->page == gva >> 12 && f->pcid == pcid)
+	for (f = h->addr[bucket(gva >> shift)]; f; f = f->next)
+		if (f->page == gva >> shift && f->pcid == pcid && f->shift == shift)
 			return f;
 	return NULL;
 }
 
-static struct addr_flush *make_addr(struct oracle_history *h, u16 pcid, gva_t gva)
+/* When some address in the page around @gva was flushed last; 0: never. */
+static u64 addr_flushed(const struct oracle_history *h, u16 pcid, gva_t gva, u8 shift)
 {
-	struct addr_flush *f = find_addr(h, pcid, gva);
+	const struct addr_flush *f = find_addr(h, pcid, gva, shift);
 
-	if (f)
-		return f;
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		abort();
-	f->page = gva >> 12;
-	f->pcid = pcid;
-	f->next = h->addr[bucket(gva >> 12)];
-	h->addr[bucket(gva >> 12)] = f;
-	return f;
+	return f ? f->when : 0;
+}
+
+static u64 later(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
+/* When all that @pcid had for @gva was dropped but what is global; upper entries are never that. */
+static u64 local_since(const struct oracle_history *h, u16 pcid, gva_t gva)
+{
+	return later(later(h->all_flush, h->local_flush),
+		     later(h->pcid_flush[pcid], addr_flushed(h, pcid, gva, 12)));
+}
+
+/* Of a large page that is remembered all goes, whichever of its addresses is flushed. */
+static void flush_addr(struct oracle_history *h, u16 pcid, gva_t gva)
+{
+	static const u8 shifts[] = {12, 21, 22, 30};
+
+	for (unsigned int i = 0; i < ARRAY_LEN(shifts); i++) {
+		gva_t page = gva >> shifts[i];
+		struct addr_flush *f = find_addr(h, pcid, gva, shifts[i]);
+
+		if (!f) {
+			f = calloc(1, sizeof(*f));
+			if (!f)
+				abort();
+			f->page = page;
+			f->pcid = pcid;
+			f->shift = shifts[i];
+			f->next = h->addr[bucket(page)];
+			h->addr[bucket(page)] = f;
+		}
+		f->when = h->now;
+	}
+}
+
+/*
+ * INVLPG drops upper entries of the current PCID only. By those of another one a global translation of the same
+ * address may be made anew, for all PCIDs (SDM vol. 3 4.10.4.1): since when upper entries may be remembered for it.
+ */
+static void flush_global_addr(struct oracle_history *h, gva_t gva)
+{
+	struct addr_flush *f;
+
+	flush_addr(h, GLOBAL, gva);
+	f = find_addr(h, GLOBAL, gva, 12);
+	f->upper = h->now;
+	for (unsigned int i = 0; i < h->nr_roots; i++) {
+		u64 since = local_since(h, h->root[i].pcid, gva);
+
+		if (since < f->upper)
+			f->upper = since;
+	}
 }
 
 void oracle_flushed(struct oracle_history *h, enum oracle_flush what, u16 pcid, gva_t gva)
 {
-	struct addr_flush *f;
-
 	h->now++;
 	switch (what) {
 	case ORACLE_FLUSH_ADDR:
-		f = make_addr(h, pcid, gva);
-		f->local = h->now;
-		f->global = h->now;
+		flush_addr(h, pcid, gva);
+		flush_global_addr(h, gva);
 		break;
 	case ORACLE_FLUSH_ADDR_PCID:
-		make_addr(h, pcid, gva)->local = h->now;
+		flush_addr(h, pcid, gva);
 		break;
 	case ORACLE_FLUSH_PCID:
 		h->pcid_flush[pcid & 0xfff] = h->now;
@@ -200,11 +247,6 @@ void oracle_flushed(struct oracle_history *h, enum oracle_flush what, u16 pcid, 
 			forget_all(h);
 		break;
 	}
-}
-
-static u64 later(u64 a, u64 b)
-{
-	return a > b ? a : b;
 }
 
 /* The values that the entry at @gpa had, the one that ended last first. */
@@ -246,7 +288,9 @@ struct search {
 	void *arg;
 	u64 since;	  /* entries may be taken for what they have held since then, */
 	u64 page_since;	  /* one that maps a page since then */
+	u64 global_since; /* one that maps a global page */
 	bool global_only; /* only translations that are global count */
+	u16 pcid;
 	unsigned int tries;
 	struct oracle_outcome *out;
 	unsigned int nr;
@@ -254,14 +298,28 @@ struct search {
 	struct oracle_entry entry[PAGING_MAX_LEVEL];
 };
 
-/* What the walk @w, which was ended by a page and of which something is remembered, comes to. */
-static void found(struct search *s, const struct oracle_walk *w, unsigned int nr_entries)
+/* When a translation by the last entry of @w must have been dropped. */
+static u64 page_dropped(const struct search *s, const struct oracle_walk *w, bool global)
+{
+	u8 shift = w->mode->level[w->level].shift;
+	u64 when = global ? s->global_since : 0;
+
+	return shift == 12 ? when
+			   : later(when, addr_flushed(s->h, global ? GLOBAL : s->pcid,
+						      s->access.gva, shift));
+}
+
+/*
+ * What the walk @w, which was ended by a page and of which something is remembered, comes to. The last entry held until
+ * @until what it is taken for.
+ */
+static void found(struct search *s, const struct oracle_walk *w, unsigned int nr_entries, u64 until)
 {
 	struct oracle_outcome o;
 	unsigned int i;
 
 	oracle_finish(w, ORACLE_PAGE, s->access, &o);
-	if (s->global_only && !o.global)
+	if ((s->global_only && !o.global) || until <= page_dropped(s, w, o.global))
 		return;
 	for (i = 0; i < s->nr; i++)
 		if (s->out[i].verdict == o.verdict && s->out[i].error == o.error &&
@@ -300,7 +358,7 @@ static void take(struct search *s, const struct oracle_walk *w, unsigned int dep
 		s->overflow = true;
 	/* "Not present" and reserved bits are not remembered. */
 	else if (remembered && end == ORACLE_PAGE && until > s->page_since)
-		found(s, &next, depth + 1);
+		found(s, &next, depth + 1, until);
 }
 
 /* Goes on from @w with all that the next entry may be taken for. */
@@ -356,32 +414,6 @@ static bool seen_before(const struct oracle_history *h, unsigned int n, u64 sinc
 	return false;
 }
 
-/* When all that @pcid had for @gva was dropped but what is global; upper entries are never that. */
-static u64 local_since(struct oracle_history *h, u16 pcid, gva_t gva)
-{
-	const struct addr_flush *f = find_addr(h, pcid, gva);
-
-	return later(later(h->all_flush, h->local_flush),
-		     later(h->pcid_flush[pcid], f ? f->local : 0));
-}
-
-/*
- * INVLPG drops upper entries of the current PCID only. By those of another one a global translation of the same
- * address may be made anew, for all PCIDs (SDM vol. 3 4.10.4.1): since when upper entries may be remembered for it,
- * where INVLPG came at @global.
- */
-static u64 upper_since(struct oracle_history *h, const struct oracle_regs *r, gva_t gva, u64 global)
-{
-	u64 since = global, other;
-
-	for (unsigned int i = 0; (r->cr4 & CR4_PCIDE) && i < h->nr_roots; i++) {
-		other = local_since(h, h->root[i].pcid, gva);
-		if (other < since)
-			since = other;
-	}
-	return since;
-}
-
 unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *r,
 			    struct oracle_access access, oracle_read read, void *arg,
 			    struct oracle_outcome out[ORACLE_MAX_OUTCOMES], bool *overflow)
@@ -389,7 +421,7 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 	struct search s = {.h = h, .access = access, .read = read, .arg = arg, .out = out, .nr = 1};
 	struct noting n = {.h = h, .read = read, .arg = arg};
 	u16 pcid = pcid_of(r);
-	struct addr_flush *f;
+	const struct addr_flush *f;
 	u64 local, global, upper;
 	unsigned int i;
 
@@ -402,9 +434,10 @@ unsigned int oracle_allowed(struct oracle_history *h, const struct oracle_regs *
 	out[0] = oracle_judge(r, access, read_noting, &n);
 	if (out[0].verdict == ORACLE_GP || !oracle_canonical(oracle_mode(r), &s.access.gva))
 		return 1;
-	f = find_addr(h, pcid, access.gva);
-	global = later(h->all_flush, f ? f->global : 0);
-	upper = upper_since(h, r, access.gva, global);
+	s.pcid = pcid;
+	f = find_addr(h, GLOBAL, access.gva, 12);
+	s.global_since = global = later(h->all_flush, f ? f->when : 0);
+	upper = f && f->when == global ? f->upper : global;
 	local = local_since(h, pcid, access.gva);
 	if (n.latest > local)
 		search(&s, r, local, local, false, false);

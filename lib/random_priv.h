@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the generator's parts share: random_program.c (single steps, and how many of which), random_idioms.c (short
- * sequences that belong together).
+ * sequences that belong together) and random_special.c (those for one mechanism each).
  */
 #ifndef LIB_RANDOM_PRIV_H
 #define LIB_RANDOM_PRIV_H
@@ -56,6 +56,8 @@ void gen_map(struct gen *g, const u8 *path);
 
 /* One of the sequences. */
 void gen_idiom(struct gen *g);
+/* One of the sequences that are for one mechanism each, in random_special.c, if it makes sense in this program. */
+void gen_special(struct gen *g);
 /* Steps of all vCPUs and of the host that are taken at the same time. */
 void gen_together(struct gen *g);
 

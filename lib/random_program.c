@@ -367,8 +367,10 @@ static void add_step(struct gen *g)
 		add_smm(g);
 	else if (dice < 884 && g->p->mode->id == PM_PAE)
 		add_pdpte(g);
-	else if (dice < 900)
+	else if (dice < 898)
 		gen_idiom(g);
+	else if (dice < 900)
+		gen_special(g);
 	else if (dice < 905)
 		gen_together(g);
 	else if (dice < 975 || !g->o->host)

@@ -62,6 +62,7 @@ TEST(leaf_rules, .what = "leafs: what is right passes, each thing wrong is told"
 	BREAKS(rule_leaf, slot_readonly, true, "read-only slot");
 	BREAKS(rule_leaf, shadowed, true, "shadowed");
 	BREAKS(rule_leaf, in_log, false, "W though a frame isn't in the dirty log");
+	BREAKS(rule_leaf, fits_huge, true, "nothing is against a huge one");
 	BREAKS(rule_leaf, host_present, false, "no page there");
 	BREAKS(rule_leaf, host_hpa, 0x201000, "another frame");
 	BREAKS(rule_leaf, host_lets_write, false, "the host's page is read-only");

@@ -113,6 +113,23 @@ void check_report_entry(struct check *c, const struct kvm_mmu_page *sp, int inde
 
 /* --- single entries ----------------------------------------------------------------------- */
 
+/*
+ * Whether a fault would map a huge page where @sp, a last-level table of nested paging, maps a small one. What a fetch had
+ * split stays small as long as it is to be recovered.
+ */
+static bool fits_huge(struct check *c, const struct kvm_mmu_page *sp, const struct leaf_facts *f,
+		      const struct kvm_memory_slot *slot)
+{
+	if (f->level != PG_LEVEL_4K || !sp->role.direct || !mmu_params_tdp(&c->kvm->params) ||
+	    !f->host_present || f->host_level == PG_LEVEL_4K || slot_logs_dirty(slot))
+		return false;
+	/* Tables that were there before the fetch are not accounted. */
+	if (sp->nx_huge_page_disallowed || is_nx_huge_page_enabled(c->kvm))
+		return false;
+	return kvm_mmu_max_mapping_level(c->kvm, slot, f->gfn, f->host_level, PG_LEVEL_2M) >
+	       PG_LEVEL_4K;
+}
+
 /* Whether writes to @gfn have to be seen because of a table that is shadowed there. */
 static bool is_shadowed(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn_t gfn)
 {
@@ -130,7 +147,8 @@ static bool is_shadowed(struct kvm *kvm, const struct kvm_memory_slot *slot, gfn
 	return false;
 }
 
-static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_memory_slot *slot)
+static void slot_facts(struct check *c, const struct kvm_mmu_page *sp, struct leaf_facts *f,
+		       const struct kvm_memory_slot *slot)
 {
 	u64 offset = f->gfn - slot->base_gfn, frames = KVM_PAGES_PER(f->level), n;
 	struct hw_page page;
@@ -163,6 +181,10 @@ static void slot_facts(struct check *c, struct leaf_facts *f, const struct kvm_m
 		f->host_level = page.level;
 		f->host_lets_write = page.writable;
 	}
+	f->fits_huge = fits_huge(c, sp, f, slot);
+	f->splits_logged = sp->role.direct && is_tdp_mmu_enabled(c->kvm) && f->logged &&
+			   !c->kvm->arch.split_failed &&
+			   mmu_param_now(&c->kvm->params, eager_page_split);
 }
 
 static void check_leaf(struct check *c, struct kvm_mmu_page *sp, int index, u64 spte)
@@ -188,7 +210,7 @@ static void check_leaf(struct check *c, struct kvm_mmu_page *sp, int index, u64 
 	slot = gfn_to_slot_of_as(c->kvm, sp->role.smm, f.gfn);
 	f.has_slot = slot != NULL;
 	if (slot)
-		slot_facts(c, &f, slot);
+		slot_facts(c, sp, &f, slot);
 	broken = rule_leaf(&f);
 	check_entry_not(c, broken != NULL, sp, index, spte, broken);
 }

@@ -24,6 +24,9 @@ struct leaf_facts {
 	bool shadowed;	      /* 4 KiB: it is write-tracked, or a table in sync is shadowed there */
 	bool logged, in_log;  /* by bitmap; the bits of all frames are set */
 	bool log_by_d, dirty; /* writes set D, and the processor logs that; D */
+	bool splits_logged; /* the log is on, and what it protects is split into small pages first */
+	/* 4 KiB, nested paging: one of 2 MiB could be there, and no fetch asked for small ones. */
+	bool fits_huge;
 	/* The host's page, as it is now. */
 	bool host_known, host_present, host_lets_write;
 	hpa_t host_hpa;

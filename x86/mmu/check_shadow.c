@@ -211,6 +211,9 @@ static void check_page(struct check *c, struct kvm_mmu_page *sp, bool live)
 	check_unsync(c, sp);
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
+	check_page_not(c, sp->nx_huge_page_possible && list_empty(&sp->possible_nx_huge_page_link),
+		       sp,
+		       "a fetch split a huge page for it, and it is not on possible_nx_huge_pages");
 	if (!sp->role.invalid && sp_has_gptes(sp)) {
 		c->indirect++;
 		for (as_id = 0; c->slots_stable && as_id < KVM_ADDRESS_SPACES; as_id++)

@@ -60,6 +60,9 @@ static u64 check_tree(struct check *c, struct kvm_mmu_page *sp, bool live)
 	c->work += CHECK_WORK_TABLE;
 	if (sp->nx_huge_page_disallowed)
 		c->nx_disallowed++;
+	check_page_not(c, sp->nx_huge_page_possible && list_empty(&sp->possible_nx_huge_page_link),
+		       sp,
+		       "a fetch split a huge page for it, and it is not on possible_nx_huge_pages");
 	for_each_used(i, sp->spt, SPTE_ENT_PER_PAGE)
 	{
 		spte = mmu_spte_get(&sp->spt[i]);

@@ -90,6 +90,8 @@ void disallowed_hugepage_adjust(struct kvm_page_fault *fault, u64 spte, int leve
 void account_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp, bool nx_huge_page_possible)
 {
 	__atomic_store_n(&sp->nx_huge_page_disallowed, true, __ATOMIC_RELAXED);
+	if (nx_huge_page_possible)
+		sp->nx_huge_page_possible = true;
 	if (!nx_huge_page_possible || !list_empty(&sp->possible_nx_huge_page_link) ||
 	    MUTANT(nx_split_not_counted))
 		return;
@@ -101,6 +103,7 @@ void account_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp, bool nx_huge
 void unaccount_nx_huge_page(struct kvm *kvm, struct kvm_mmu_page *sp)
 {
 	__atomic_store_n(&sp->nx_huge_page_disallowed, false, __ATOMIC_RELAXED);
+	sp->nx_huge_page_possible = false;
 	if (list_empty(&sp->possible_nx_huge_page_link))
 		return;
 	list_del(&sp->possible_nx_huge_page_link);

@@ -34,6 +34,7 @@ struct kvm_mmu_page {
 	bool unsync; /* guest's table may have changed without this one */
 	u8 watched;  /* shadow MMU: bit per address space whose slot knows that gfn is a table */
 	bool nx_huge_page_disallowed; /* stands here only because of the NX workaround */
+	bool nx_huge_page_possible;   /* … and would be a huge page else: for the auditor */
 	int root_count; /* vCPU roots (and previous roots) that it is; TDP MMU: references, atomic */
 	gfn_t gfn;	/* of the guest's table; direct: first frame that it maps */
 	u64 *spt;

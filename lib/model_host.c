@@ -71,24 +71,27 @@ static bool slot_step(struct model *m, const struct step *s)
 	}
 }
 
-static bool zero_step(struct model *m, u32 number)
+/* @count frames from @first on, in @size bytes from @at on. */
+static bool zero_step(struct model *m, u32 first, u32 count, u64 at, u64 size)
 {
-	struct frame *f = &m->frame[PROGRAM_TABLES + number % PROGRAM_FRAMES];
-	u64 at = f->gpa - m->mem_gpa;
+	struct frame *frame = &m->frame[PROGRAM_TABLES + first];
 
 	/* A host that changes a table behind the guest's back is out of the game. */
-	if (f->walked)
-		return false;
-	memory_madvise(&m->vm->mem->mem, at, SZ_4K, MADV_DONTNEED);
-	f->zeroed = true;
-	f->fresh = !m->together;
-	f->young = false;
-	if (m->together)
-		return true;
-	for (int i = 0; i < NR_CELLS; i++)
-		model_store_unlogged(m, f, i, 0);
-	f->head = 0;
-	f->function = false;
+	for (u32 i = 0; i < count; i++)
+		if (frame[i].walked)
+			return false;
+	memory_madvise(&m->vm->mem->mem, at, size, MADV_DONTNEED);
+	for (struct frame *f = frame; f < frame + count; f++) {
+		f->zeroed = true;
+		f->fresh = !m->together;
+		f->young = false;
+		if (m->together)
+			continue;
+		for (int i = 0; i < NR_CELLS; i++)
+			model_store_unlogged(m, f, i, 0);
+		f->head = 0;
+		f->function = false;
+	}
 	return true;
 }
 
@@ -163,6 +166,7 @@ bool model_host_step(struct model *m, const struct step *s)
 	u64 block =
 		(s->number % PROGRAM_BLOCKS + (m->m->id == PM_32 ? 0 : 1)) * level_size(m->m, 2);
 	u64 size = level_size(m->m, 2);
+	u32 frame = s->number % PROGRAM_FRAMES;
 	long pages;
 
 	/* Whatever else the host does may make idle what was used. */
@@ -181,7 +185,10 @@ bool model_host_step(struct model *m, const struct step *s)
 	case STEP_ALIAS:
 		return alias_step(m, s->number % 3);
 	case STEP_ZERO:
-		return zero_step(m, s->number);
+		return zero_step(m, frame, 1, m->frame[PROGRAM_TABLES + frame].gpa - m->mem_gpa,
+				 SZ_4K);
+	case STEP_ZERO_BLOCK:
+		return zero_step(m, s->number % PROGRAM_BLOCKS * 4, 4, block, size);
 	case STEP_PROTECT:
 		memory_mprotect(mem, block, size, PROT_READ);
 		memory_mprotect(mem, block, size, PROT_READ | PROT_WRITE);

@@ -16,6 +16,7 @@
 #include "test.h"
 
 #define MAX_TOGETHER 256
+#define MAX_TRIES    20000 /* of a host that waits for a vCPU, which may be stuck */
 
 struct race {
 	u32 first, end;
@@ -50,6 +51,7 @@ static bool takes_part(const struct step *s)
 	case STEP_COLLAPSE:
 	case STEP_PAGEOUT:
 	case STEP_AGE:
+	case STEP_ZERO_BLOCK:
 		return true;
 	default:
 		return false;
@@ -66,7 +68,7 @@ static void find_end(struct model *m, struct race *r)
 
 		if (!takes_part(s))
 			return;
-		r->zeroes |= s->kind == STEP_ZERO;
+		r->zeroes |= s->kind == STEP_ZERO || s->kind == STEP_ZERO_BLOCK;
 		r->replaces |= s->kind == STEP_DELETE;
 		r->sets |= s->kind == STEP_SET;
 		r->stores |= s->kind == STEP_WRITE;
@@ -168,6 +170,20 @@ static void copy_taken(struct model *m)
 	}
 }
 
+/* One of the vCPUs, by @seed, has come as far as to what follows step @step. */
+static void await(struct model *m, const struct race *r, u32 step, u64 seed)
+{
+	u32 i = seed % m->vm->nr_vcpus, before = 0, tries;
+
+	while (before + 1 < r->nr_ran[i] && r->ran[i][before] < step)
+		before++;
+	for (tries = 0; tries < MAX_TRIES; tries++) {
+		if (*(volatile u32 *)&m->vcpu[i].v->mailbox->current_op >= before)
+			return;
+		vcpu_relax();
+	}
+}
+
 static void host_steps(struct model *m, const struct race *r, u64 seed)
 {
 	for (u32 i = r->first; i < r->end && !m->res->wrong; i++) {
@@ -175,6 +191,7 @@ static void host_steps(struct model *m, const struct race *r, u64 seed)
 
 		if (!step_is_host(s))
 			continue;
+		await(m, r, i, seed >> 8);
 		for (u64 k = 0; k < seed % 5; k++)
 			vcpu_relax();
 		seed = seed * 0x9e3779b97f4a7c15ull >> 3;

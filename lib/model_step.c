@@ -45,7 +45,12 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	}
 	cell = model_cell(m, f, gpa);
 	if (cell < 0 || cell == DATA_CELL) {
-		/* The next page's in a crossing access: 0, or what maps slot 0. */
+		/*
+		 * The next page's in a crossing access: 0, or what maps slot 0. But the first of a frame
+		 * of data is what was stored across its edge, perhaps in this very batch.
+		 */
+		if (!f->is_table && !(gpa % SZ_4K))
+			m->bad = true;
 		memcpy(entry, f->hva + gpa % SZ_4K, size);
 		return true;
 	}

@@ -53,6 +53,7 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_TOGETHER] = {"together", "V", 0},
 	[STEP_APART] = {"apart", "", 0},
 	[STEP_ALIAS] = {"alias", "N", 2},
+	[STEP_ZERO_BLOCK] = {"zero-block", "N", PROGRAM_BLOCKS - 1},
 };
 
 const struct entry_flag entry_flags[] = {

@@ -117,6 +117,7 @@ enum step_kind {
 	STEP_TOGETHER,	  /* what follows is done at the same time, where that can be judged … */
 	STEP_APART,	  /* … up to here */
 	STEP_ALIAS, /* a memslot over the same memory: 0 none, 1 odd ends, 2 a page out of step */
+	STEP_ZERO_BLOCK, /* MADV_DONTNEED of all that a block is part of */
 	STEP_KINDS
 };
 

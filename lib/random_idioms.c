@@ -88,58 +88,6 @@ static void write_and_look(struct gen *g)
 	}
 }
 
-/*
- * Everybody at the same time: accesses to a few pages, edits of what leads there, and a host that takes the pages away or looks
- * at the log; afterwards each vCPU looks at what is left.
- */
-void gen_together(struct gen *g)
-{
-	static const u8 host[] = {STEP_ZERO,	  STEP_ZERO,	  STEP_ZERO,	  STEP_DELETE,
-				  STEP_DIRTY_GET, STEP_DIRTY_GET, STEP_CLEAR_LOG, STEP_PROTECT,
-				  STEP_PAGEOUT,	  STEP_NR_PAGES,  STEP_AGE,	  STEP_COLLAPSE};
-	u32 self = g->vcpu, i, n = 6 + gen_below(g, 18), first, edits = gen_chance(g, 50) ? 15 : 0;
-	u32 hosts = g->o->host && g->slot_there ? gen_below(g, 40) : 0;
-	u8 kind = host[gen_below(g, ARRAY_LEN(host))];
-
-	if (hosts && (kind == STEP_DIRTY_GET || kind == STEP_CLEAR_LOG) && !g->logging) {
-		program_add(g->p, (struct step){.kind = STEP_LOG, .number = 1});
-		g->logging = true;
-	}
-	program_add(g->p, (struct step){.kind = STEP_TOGETHER, .value = gen_below(g, 0x10000)});
-	for (i = 0; i < n; i++) {
-		g->vcpu = gen_below(g, g->o->vcpus);
-		first = g->p->nr_steps;
-		if (gen_chance(g, hosts)) {
-			struct step s = {.kind = gen_chance(g, 80)
-							 ? kind
-							 : host[gen_below(g, ARRAY_LEN(host))]};
-			u8 max = step_formats[s.kind].max;
-
-			s.number = max ? gen_below(g, max + 1) : 0;
-			s.value = 1 + gen_below(g, s.kind == STEP_CLEAR_LOG ? 0xffff : 63);
-			if (!strchr(step_formats[s.kind].operands, 'V'))
-				s.value = 0;
-			g->logging &= s.kind != STEP_DELETE;
-			program_add(g->p, s);
-		} else if (gen_chance(g, edits)) {
-			gen_edit(g);
-		} else {
-			gen_access(g);
-			if (g->p->steps[first].kind != STEP_READ)
-				g->p->steps[first].place = PLACE_DATA;
-			if (g->p->steps[first].kind == STEP_EXEC)
-				g->p->steps[first].place = 0;
-		}
-	}
-	program_add(g->p, (struct step){.kind = STEP_APART});
-	for (g->vcpu = 0; g->vcpu < g->o->vcpus; g->vcpu++)
-		for (i = 0; i < FAVOURITES; i++)
-			gen_access_of(g, g->favourite[i]);
-	if (g->logging && g->o->host)
-		program_add(g->p, (struct step){.kind = STEP_DIRTY_GET});
-	g->vcpu = self;
-}
-
 /* A page is dropped, used, and aged; then used in all ways. */
 static void age_and_use(struct gen *g)
 {

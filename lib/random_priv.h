@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the generator's parts share: random_program.c (single steps, and how many of which), random_idioms.c (short
- * sequences that belong together) and random_special.c (those for one mechanism each).
+ * sequences that belong together), random_special.c (those for one mechanism each) and random_races.c (what is taken at
+ * the same time).
  */
 #ifndef LIB_RANDOM_PRIV_H
 #define LIB_RANDOM_PRIV_H
@@ -21,6 +22,7 @@ struct gen {
 	u8 vcpu;
 	bool slot_there, away, logging, log_tables;
 	u8 alias;
+	u8 races; /* how many of 1000 steps begin what is done together */
 };
 
 /* splitmix64 */

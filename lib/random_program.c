@@ -36,7 +36,12 @@ static u64 random_flags(struct gen *g, int level)
 
 static struct entry_spec to_target(struct gen *g, enum target_kind kind, u64 flags)
 {
-	return (struct entry_spec){kind, gen_below(g, target_counts[kind]), flags};
+	u32 n = target_counts[kind];
+
+	/* What was walked as a table once is nothing that the host may discard: some frames hardly ever are. */
+	if (kind == TARGET_FRAME && gen_chance(g, 90))
+		n -= 4;
+	return (struct entry_spec){kind, gen_below(g, n), flags};
 }
 
 /* What is likely to make sense at @level. */
@@ -371,9 +376,9 @@ static void add_step(struct gen *g)
 		gen_idiom(g);
 	else if (dice < 900)
 		gen_special(g);
-	else if (dice < 905)
+	else if (dice < 900u + g->races)
 		gen_together(g);
-	else if (dice < 975 || !g->o->host)
+	else if (dice < 980 || !g->o->host)
 		gen_map(g, g->favourite[gen_below(g, FAVOURITES)]);
 	else
 		add_host(g);
@@ -406,6 +411,7 @@ void program_random(struct program *p, const struct random_options *o)
 	p->backing = o->thp ? MEM_THP : MEM_ANON;
 	p->log = o->log;
 	g.slot_there = true;
+	g.races = gen_chance(&g, 25) ? 40 : 4;
 	for (i = 0; i < 3 * PROGRAM_ROOTS; i++)
 		g.pdpte[i] = i % PROGRAM_TABLES;
 	for (i = 0; i < FAVOURITES; i++)

@@ -411,7 +411,7 @@ void program_random(struct program *p, const struct random_options *o)
 	p->backing = o->thp ? MEM_THP : MEM_ANON;
 	p->log = o->log;
 	g.slot_there = true;
-	g.races = gen_chance(&g, 25) ? 40 : 4;
+	g.races = gen_chance(&g, 40) ? 70 : 4;
 	for (i = 0; i < 3 * PROGRAM_ROOTS; i++)
 		g.pdpte[i] = i % PROGRAM_TABLES;
 	for (i = 0; i < FAVOURITES; i++)

@@ -491,10 +491,13 @@ static bool crossing_step(struct model *m, const struct step *s)
 	m->pool_used += n;
 	if (write && certain) {
 		struct frame *f = plain_frame(m, &first[0]), *g = plain_frame(m, &second[0]);
+		u64 may = f->cell[LAST_CELL].may;
 
 		model_store_unlogged(m, f, LAST_CELL,
 				     (f->cell[LAST_CELL].value & ~(0xffffull << tail_shift(m))) |
 					     (value & 0xffff) << tail_shift(m));
+		/* A and D, of an entry that the access was translated by, are in the other bytes. */
+		f->cell[LAST_CELL].may = may;
 		g->head = value >> 16;
 		if (!model_in_alias(m, first[0].gpa))
 			model_touch(m, f);

@@ -27,6 +27,15 @@ gva_t model_address(const struct model *m, const struct step *s)
 	return gva;
 }
 
+#define PSE36_ABOVE_64G 0x1e0000u /* bits 39:36 of the address are bits 20:17 of the entry */
+
+/* KVM's shadow MMU reserves what leads above 64 GiB in the entry of a 4 MiB page: sizes.pse36_above_64g. */
+static bool pse36_refused(const struct model *m, u64 entry)
+{
+	return m->kernel && m->shadow && m->m->id == PM_32 && (entry & PTE_P) && (entry & PTE_PS) &&
+	       (entry & PSE36_ABOVE_64G);
+}
+
 /* The oracle reads an entry. */
 static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 {
@@ -57,6 +66,7 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	f->walked = true;
 	*entry = f->cell[cell].value;
 	m->large_seen |= (*entry & PTE_P) && (*entry & PTE_PS);
+	m->bad |= pse36_refused(m, *entry);
 	if (m->nr_touched == MAX_TOUCHED) {
 		m->bad = true;
 		return true;
@@ -81,6 +91,9 @@ static u32 judge(struct model *m, const struct step *s, gva_t gva, enum oracle_k
 	nr = oracle_allowed(v->history, &regs,
 			    (struct oracle_access){gva, kind, s->flags & STEP_USER}, read_entry, m,
 			    out, &overflow);
+	/* By an entry as it was. */
+	for (u32 i = 0; i < nr && m->kernel && m->shadow && m->m->id == PM_32; i++)
+		m->bad |= out[i].verdict == ORACLE_OK && out[i].gpa >> 36;
 	return m->bad || overflow || nr > MAX_OUTCOMES ? 0 : nr;
 }
 

@@ -188,14 +188,15 @@ bool image_symbol(const struct image *image, const char *name, u64 *value)
 	return true;
 }
 
-/* Assembly labels have no size, so the nearest symbol below wins. */
+/* Assembly labels have no size, so the nearest symbol below wins; of two there, the function. */
 static bool match_addr(const GElf_Sym *sym, const char *name, void *arg)
 {
 	int type = GELF_ST_TYPE(sym->st_info);
 	struct lookup *l = arg;
 
 	if (!name || !*name || sym->st_shndx == SHN_UNDEF || sym->st_shndx == SHN_ABS ||
-	    sym->st_value > l->addr || sym->st_value < l->best || type > STT_FUNC)
+	    sym->st_value > l->addr || sym->st_value < l->best || type > STT_FUNC ||
+	    (sym->st_value == l->best && type != STT_FUNC))
 		return false;
 	l->best = sym->st_value;
 	snprintf(l->buf, l->size, "%s+%#lx", name, l->addr - sym->st_value);

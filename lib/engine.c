@@ -185,21 +185,6 @@ const char *engine_config_names(void)
 	return "";
 }
 
-static bool config_param(const char *name, char *value, size_t size)
-{
-	(void)name;
-	(void)value;
-	(void)size;
-	return false;
-}
-
-static bool config_param_set(const char *name, const char *value)
-{
-	(void)name;
-	(void)value;
-	return false;
-}
-
 static void configure(void)
 {
 }
@@ -218,6 +203,8 @@ static const struct engine engine_kvm = {
 	.madvise = madvise,
 	.mremap = kvm_mremap,
 	.huge_bytes = kvm_huge_bytes,
+	.param = sysfs_param,
+	.param_set = sysfs_param_set,
 	.kernel_memory = true,
 };
 
@@ -233,6 +220,8 @@ static const struct engine engine_intree = {
 	.madvise = intree_madvise,
 	.mremap = intree_mremap,
 	.huge_bytes = intree_huge_bytes,
+	.param = config_param,
+	.param_set = config_param_set,
 	.age = intree_age,
 	.fail_alloc = intree_fail_alloc,
 	.turns = &intree_turns,
@@ -278,17 +267,16 @@ const struct engine *engine(void)
 
 bool engine_param(const char *name, char *value, size_t size)
 {
-	if (engine()->machine)
-		return false;
-	return is_intree(engine()) ? config_param(name, value, size)
-				   : sysfs_param(name, value, size);
+	const struct engine *e = engine();
+
+	return e->param && e->param(name, value, size);
 }
 
 bool engine_param_set(const char *name, const char *value)
 {
-	if (engine()->machine)
-		return false;
-	return is_intree(engine()) ? config_param_set(name, value) : sysfs_param_set(name, value);
+	const struct engine *e = engine();
+
+	return e->param_set && e->param_set(name, value);
 }
 
 bool engine_param_bool(const char *name, bool fallback)

@@ -44,6 +44,9 @@ struct engine {
 	void *(*mremap)(void *addr, size_t old_len, size_t new_len, int flags, void *new_addr);
 	/* How many bytes of the range transparent huge pages back now. */
 	size_t (*huge_bytes)(const void *addr, size_t len);
+	/* As engine_param() and engine_param_set(). NULL: there are no parameters. */
+	bool (*param)(const char *name, char *value, size_t size);
+	bool (*param_set)(const char *name, const char *value);
 	/*
 	 * Whether a guest accessed any page of the range since the last such call, as reclaim asks
 	 * the MMU. NULL: only the kernel can ask that.

@@ -1,44 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Steps that a vCPU takes in system management mode, which has memslots of its own: of the tables it sees the same memory, and
- * of the data the memory one large page further. The handler of the SMI is made for each step: 16-bit code with flat
- * segments and no paging.
+ * Steps that a vCPU takes in system management mode, which has memslots of its own: of the tables
+ * it sees the same memory, and of the data the memory one large page further. The handler of the
+ * SMI is made for each step.
  */
-#include <string.h>
-
 #include "engine.h"
 #include "model_priv.h"
 #include "quirks.h"
+#include "smm.h"
 #include "test.h"
-
-#define SMM_SPACE  (1u << 16) /* in a slot's number */
-#define SMBASE	   0x30000
-#define SMM_RESULT (SMBASE + 0x7000)
-
-static u8 *emit(u8 *p, const void *bytes, u32 size)
-{
-	memcpy(p, bytes, size);
-	return p + size;
-}
-
-/* mov $value, (gpa) */
-static u8 *emit_write(u8 *p, u32 gpa, u32 value)
-{
-	p = emit(p, "\x66\x67\xc7\x05", 4);
-	p = emit(p, &gpa, 4);
-	return emit(p, &value, 4);
-}
-
-/* mov (gpa), %eax; mov %eax, (SMM_RESULT) */
-static u8 *emit_read(u8 *p, u32 gpa)
-{
-	const u32 to = SMM_RESULT;
-
-	p = emit(p, "\x66\x67\xa1", 3);
-	p = emit(p, &gpa, 4);
-	p = emit(p, "\x66\x67\xa3", 3);
-	return emit(p, &to, 4);
-}
 
 static bool make_slots(struct model *m)
 {
@@ -57,7 +27,7 @@ static bool make_slots(struct model *m)
 
 static void run_handler(struct model *m, u8 *end)
 {
-	emit(end, "\x0f\xaa", 2); /* rsm */
+	smm_emit_rsm(end);
 	vcpu_ioctl(m->current->v, KVM_SMI, NULL);
 	op_clear(m->current->v);
 	op_add(m->current->v, .kind = AGENT_NOP);
@@ -73,16 +43,16 @@ static void set_entry(struct model *m, const struct step *s, u8 *p)
 	u64 value = model_entry(m, &s->entry);
 	u32 gpa = f->gpa + cell_offset(m, cell);
 
-	p = emit_write(p, gpa, value);
+	p = smm_emit_write(p, gpa, value);
 	if (m->m->pte_size == 8)
-		p = emit_write(p, gpa + 4, value >> 32);
+		p = smm_emit_write(p, gpa + 4, value >> 32);
 	run_handler(m, p);
 	model_store_unlogged(m, f, cell, value);
 }
 
 bool model_smm_step(struct model *m, const struct step *s)
 {
-	u8 *p = (u8 *)m->vm->system->hva + SMBASE + 0x8000;
+	u8 *p = smm_handler(m->vm);
 	volatile u32 *result = (u32 *)((u8 *)m->vm->system->hva + SMM_RESULT);
 	struct frame *f;
 	struct cell *c;
@@ -104,13 +74,13 @@ bool model_smm_step(struct model *m, const struct step *s)
 	if (s->kind == STEP_SMM_WRITE && f->walked)
 		return false;
 	if (s->kind == STEP_SMM_WRITE) {
-		run_handler(m, emit_write(p, gpa, s->value));
+		run_handler(m, smm_emit_write(p, gpa, s->value));
 		model_store_unlogged(m, f, DATA_CELL,
 				     (c->value & ~0xffffffffull) | (s->value & 0xffffffff));
 		return true;
 	}
 	*result = ~c->value;
-	run_handler(m, emit_read(p, gpa));
+	run_handler(m, smm_emit_copy(p, gpa, SMM_RESULT));
 	if (*result != (u32)c->value)
 		model_wrong(m, m->step, "step %u: in SMM gpa %#x holds %#x, not %#x", m->step + 1,
 			    gpa, *result, (u32)c->value);

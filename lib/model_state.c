@@ -23,28 +23,20 @@ static void write_cr(struct model *m, int nr, u64 value)
 	expect_ok(m, (struct agent_op){.kind = AGENT_WRITE_CR, .addr = nr, .value = value});
 }
 
-static bool set_step(struct model *m, const struct step *s)
+static void set_entry(struct model *m, struct frame *f, int cell, u64 value)
 {
-	struct frame *f = &m->frame[s->table % PROGRAM_TABLES];
-	int cell = (s->index - 1) % PROGRAM_INDICES;
-	u64 value = model_entry(m, &s->entry);
-
 	expect_ok(m, (struct agent_op){.kind = AGENT_SET_PTE,
 				       .size = m->m->pte_size,
 				       .addr = f->gpa + cell_offset(m, cell),
 				       .value = value});
 	model_store(m, f, cell, value);
-	return true;
 }
 
-/* One of the map step's entries, at @cell of @f. */
-static void map_entry(struct model *m, struct frame *f, int cell, u64 value)
+static bool set_step(struct model *m, const struct step *s)
 {
-	expect_ok(m, (struct agent_op){.kind = AGENT_SET_PTE,
-				       .size = m->m->pte_size,
-				       .addr = f->gpa + cell_offset(m, cell),
-				       .value = value});
-	model_store(m, f, cell, value);
+	set_entry(m, &m->frame[s->table % PROGRAM_TABLES], (s->index - 1) % PROGRAM_INDICES,
+		  model_entry(m, &s->entry));
+	return true;
 }
 
 static struct frame *table_at(struct model *m, u64 entry)
@@ -75,13 +67,13 @@ static bool map_step(struct model *m, const struct step *s)
 		if (!i)
 			f = table_at(m, (r->cr3 & ~(u64)CR3_PCID_MASK) | PTE_P);
 		if (i == last) {
-			map_entry(m, f, cell, model_entry(m, &s->entry));
+			set_entry(m, f, cell, model_entry(m, &s->entry));
 			return true;
 		}
 		next = table_at(m, f->cell[cell].value);
 		if (!next) {
 			next = &m->frame[PROGRAM_ROOTS + i];
-			map_entry(m, f, cell, next->gpa | PTE_P | PTE_W | PTE_U);
+			set_entry(m, f, cell, next->gpa | PTE_P | PTE_W | PTE_U);
 		}
 		f = next;
 	}
@@ -167,6 +159,16 @@ static bool cr4_step(struct model *m, u64 bit, bool on)
 	return true;
 }
 
+/* Nothing is remembered afterwards: CR4.PGE goes to and fro. */
+static void drop_all(struct model *m)
+{
+	u64 cr4 = m->current->regs.cr4;
+
+	write_cr(m, 4, cr4 ^ CR4_PGE);
+	write_cr(m, 4, cr4);
+	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+}
+
 /* EFER.NX, and all that is remembered dropped: no manual says what becomes of that. */
 static bool nx_step(struct model *m, bool on)
 {
@@ -180,9 +182,7 @@ static bool nx_step(struct model *m, bool on)
 		return false;
 	r->efer = on ? r->efer | EFER_NX : r->efer & ~EFER_NX;
 	expect_ok(m, (struct agent_op){.kind = AGENT_WRMSR, .addr = MSR_EFER, .value = r->efer});
-	write_cr(m, 4, r->cr4 ^ CR4_PGE);
-	write_cr(m, 4, r->cr4);
-	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+	drop_all(m);
 	return true;
 }
 
@@ -235,9 +235,7 @@ static bool pse_step(struct model *m, bool on)
 	/* SDM vol. 3 4.10.4.1 does not name PSE: what was remembered may stay, so it is dropped. */
 	if (!cr4_step(m, CR4_PSE, on))
 		return false;
-	write_cr(m, 4, m->current->regs.cr4 ^ CR4_PGE);
-	write_cr(m, 4, m->current->regs.cr4);
-	oracle_flushed(m->current->history, ORACLE_FLUSH_ALL, 0, 0);
+	drop_all(m);
 	return true;
 }
 

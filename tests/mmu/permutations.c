@@ -60,14 +60,18 @@ static void add_access(const struct bench *b, const struct combi *c, u32 access)
 	       .value = ++serial);
 }
 
-/* A and D of the entry of @level that @o, and an access before it, set or may set. */
-static void marks(const struct oracle_outcome *o, int level, u64 *must, u64 *may)
+/* Adds what of A and D of its entry of @level the accesses of @c set, or may set. */
+static void marks(const struct combi *c, int level, u64 *must, u64 *may)
 {
-	for (u32 e = 0; e < o->nr_entries; e++) {
-		if (o->entry[e].level != level)
-			continue;
-		*must |= o->entry[e].must_set;
-		*may |= o->entry[e].may_set;
+	const struct oracle_outcome *const each[] = {&c->want, c->twice ? &c->first : NULL};
+
+	for (u32 i = 0; i < ARRAY_LEN(each) && each[i]; i++) {
+		for (u32 e = 0; e < each[i]->nr_entries; e++) {
+			if (each[i]->entry[e].level != level)
+				continue;
+			*must |= each[i]->entry[e].must_set;
+			*may |= each[i]->entry[e].may_set;
+		}
 	}
 }
 
@@ -80,9 +84,7 @@ static void check(struct bench *b, struct combi *c, const struct agent_op *op,
 	char text[512], want[128];
 	bool ok;
 
-	marks(o, b->level, &must, &may);
-	if (c->twice)
-		marks(&c->first, b->level, &must, &may);
+	marks(c, b->level, &must, &may);
 	res = quirk_fix_rsvd(res);
 	b->judged++;
 	test_count_check();
@@ -123,11 +125,8 @@ static void check_uppers(struct bench *b, const struct combi *c, u32 n)
 	for (i = 0; i < b->nr_upper; i++) {
 		u64 must = 0, may = 0, got = get_entry(b, b->upper_gpa[i]);
 
-		for (j = 0; j < n; j++) {
-			marks(&c[j].want, b->level + 1 + i, &must, &may);
-			if (c[j].twice)
-				marks(&c[j].first, b->level + 1 + i, &must, &may);
-		}
+		for (j = 0; j < n; j++)
+			marks(&c[j], b->level + 1 + i, &must, &may);
 		test_count_check();
 		if ((got & (b->upper[i] | must)) != (b->upper[i] | must) ||
 		    (got & ~(b->upper[i] | may)))

@@ -14,46 +14,11 @@
  */
 #include <sys/mman.h>
 
+#include "lib/smm.h"
 #include "slots.h"
 
-#define SMM_SPACE  (1u << 16) /* in a slot's number: the address space of SMM */
-#define SMBASE	   0x30000
-#define SMM_RESULT (SMBASE + 0x7000) /* where the handler leaves what it read */
-#define NORMAL	   0x10000
-#define SMM	   0x20000
-
-static u8 *emit(u8 *p, const void *bytes, u32 size)
-{
-	memcpy(p, bytes, size);
-	return p + size;
-}
-
-/* mov $value, (gpa) */
-static u8 *emit_write(u8 *p, u32 gpa, u32 value)
-{
-	p = emit(p, "\x66\x67\xc7\x05", 4);
-	p = emit(p, &gpa, 4);
-	return emit(p, &value, 4);
-}
-
-/* mov (gpa), %eax; mov %eax, (to) */
-static u8 *emit_copy(u8 *p, u32 gpa, u32 to)
-{
-	p = emit(p, "\x66\x67\xa1", 3);
-	p = emit(p, &gpa, 4);
-	p = emit(p, "\x66\x67\xa3", 3);
-	return emit(p, &to, 4);
-}
-
-static void emit_rsm(u8 *p)
-{
-	emit(p, "\x0f\xaa", 2);
-}
-
-static u8 *handler(struct vm *vm)
-{
-	return (u8 *)vm->system->hva + SMBASE + 0x8000;
-}
+#define NORMAL 0x10000
+#define SMM    0x20000
 
 /* A VM whose system slot SMM sees as well. */
 static struct vm *smm_vm(const struct paging_mode *mode)
@@ -86,12 +51,12 @@ static void send_smi(struct vcpu *v)
 static u32 smm_access(struct vcpu *v, u32 gpa, u32 value)
 {
 	volatile u32 *result = frame_word(v->vm->system->hva, SMM_RESULT);
-	u8 *p = handler(v->vm);
+	u8 *p = smm_handler(v->vm);
 
 	*result = 0xdead;
-	p = emit_copy(p, gpa, SMM_RESULT);
-	p = emit_write(p, gpa + 4, value);
-	emit_rsm(p);
+	p = smm_emit_copy(p, gpa, SMM_RESULT);
+	p = smm_emit_write(p, gpa + 4, value);
+	smm_emit_rsm(p);
 	send_smi(v);
 	op_clear(v);
 	op_add(v, .kind = AGENT_NOP);
@@ -181,7 +146,7 @@ TEST(dropped, .what = "a page that the host drops is gone in SMM too",
 /* In SMM: the entry at @gpa gets its low word from @pte. */
 static void smm_set_pte(struct vcpu *v, gpa_t gpa, u64 pte)
 {
-	emit_rsm(emit_write(handler(v->vm), gpa, pte));
+	smm_emit_rsm(smm_emit_write(smm_handler(v->vm), gpa, pte));
 	send_smi(v);
 }
 

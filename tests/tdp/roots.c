@@ -12,13 +12,12 @@
  * other one or the reverse. So slots change while vCPUs stand still, while they
  * fault, and while one is in SMM.
  */
+#include "lib/smm.h"
 #include "tdp.h"
 
 #define FRAMES 64
-#define SMM    (1u << 16) /* in a slot's number: the address space of SMM */
-#define SMBASE 0x30000
-#define FIRST  (SMBASE + 0x7000) /* where the SMI handler leaves what it read */
-#define SECOND (SMBASE + 0x7004)
+#define FIRST  SMM_RESULT /* where the SMI handler leaves what it read */
+#define SECOND (SMM_RESULT + 4)
 
 static const char *const fixes[] = {"a955cad84cda", "18c841e1f411", "7533377215b6",
 				    "CVE-2026-64561", NULL};
@@ -108,28 +107,15 @@ TEST(many_pages, .what = "roots with thousands of mappings go while vCPUs make m
 	}
 }
 
-/*
- * The SMI handler: [gpa] to FIRST, an exit that calls vcpu.sync, [gpa] to
- * SECOND, RSM. 16-bit code with 32-bit operands and addresses.
- */
+/* The SMI handler: [gpa] to FIRST, an exit that calls vcpu.sync, [gpa] to SECOND, RSM. */
 static void place_handler(struct vm *vm, u32 gpa)
 {
-	static const u8 code[] = {
-		0x66, 0x67,	 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
-		0x66, 0x67,	 0xa3, 0, 0, 0, 0, /* mov %eax, (FIRST) */
-		0xe6, PORT_SYNC,		   /* out %al, $PORT_SYNC */
-		0x66, 0x67,	 0xa1, 0, 0, 0, 0, /* mov (gpa), %eax */
-		0x66, 0x67,	 0xa3, 0, 0, 0, 0, /* mov %eax, (SECOND) */
-		0x0f, 0xaa,			   /* rsm */
-	};
-	const u32 first = FIRST, second = SECOND;
-	u8 *p = (u8 *)vm->system->hva + SMBASE + 0x8000;
+	static const u8 sync[] = {0xe6, PORT_SYNC}; /* out %al, $PORT_SYNC */
+	u8 *p = smm_emit_copy(smm_handler(vm), gpa, FIRST);
 
-	memcpy(p, code, sizeof(code));
-	memcpy(p + 3, &gpa, 4);
-	memcpy(p + 10, &first, 4);
-	memcpy(p + 19, &gpa, 4);
-	memcpy(p + 26, &second, 4);
+	p = smm_emit(p, sync, sizeof(sync));
+	p = smm_emit_copy(p, gpa, SECOND);
+	smm_emit_rsm(p);
 }
 
 struct spaces {
@@ -182,10 +168,10 @@ TEST(in_smm, .what = "slots that change while a vCPU is in SMM are changed for i
 
 	require_cap(vm, KVM_CAP_X86_SMM);
 	require_cap(vm, KVM_CAP_MULTI_ADDRESS_SPACE);
-	slot_add_hva(vm, SMM | 0, 0, VM_SYSTEM_SIZE, vm->system->hva, 0);
+	slot_add_hva(vm, SMM_SPACE | 0, 0, VM_SYSTEM_SIZE, vm->system->hva, 0);
 	two_memories(s.m, t->variant_idx == DISCARD ? MEM_THP : MEM_ANON);
 	s.normal = slot_add_hva(vm, 2, gpa, SZ_2M, s.m[0].hva, 0);
-	s.smm = slot_add_hva(vm, SMM | 2, gpa, SZ_2M, s.m[0].hva, 0);
+	s.smm = slot_add_hva(vm, SMM_SPACE | 2, gpa, SZ_2M, s.m[0].hva, 0);
 	place_handler(vm, gpa + 3 * SZ_4K);
 	first = vm_hva(vm, FIRST);
 	second = vm_hva(vm, SECOND);
@@ -229,8 +215,8 @@ TEST(smm_split, .what = "the dirty log of SMM's slot splits huge pages of SMM on
 	require_cap(vm, KVM_CAP_MULTI_ADDRESS_SPACE);
 	number_frames(vm->mem->hva, SZ_2M / SZ_4K, 10000);
 	require_thp(&vm->mem->mem, 0, SZ_2M);
-	slot_add_hva(vm, SMM | 0, 0, VM_SYSTEM_SIZE, vm->system->hva, 0);
-	smm = slot_add_hva(vm, SMM | 1, vm->mem->gpa, SZ_2M, vm->mem->hva, 0);
+	slot_add_hva(vm, SMM_SPACE | 0, 0, VM_SYSTEM_SIZE, vm->system->hva, 0);
+	smm = slot_add_hva(vm, SMM_SPACE | 1, vm->mem->gpa, SZ_2M, vm->mem->hva, 0);
 	place_handler(vm, vm->mem->gpa + 3 * SZ_4K);
 	s.normal = slot_add(vm, 2, 512 * MiB, SZ_2M, MEM_ANON, 0);
 	two_memories(s.m, MEM_ANON);

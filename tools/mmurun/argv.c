@@ -29,6 +29,12 @@ const char *env_engine(const struct env *env)
 	return env->kind == ENV_INTREE ? "intree" : env->kind == ENV_QEMU ? "qemu" : "kvm";
 }
 
+/* Whether each case has a hypervisor or a machine of its own: several cases may run at a time. */
+static bool by_engine(const struct env *env)
+{
+	return env->kind == ENV_INTREE || env->kind == ENV_QEMU;
+}
+
 static char **suite_argv(const struct run *run, const char *root)
 {
 	const struct options *o = run->o;
@@ -43,9 +49,8 @@ static char **suite_argv(const struct run *run, const char *root)
 		argv[nr++] = "--suites";
 		argv[nr++] = "unit";
 	}
-	if (o->jobs || kind == ENV_INTREE || kind == ENV_QEMU) {
-		/* nothing of the machine's is shared between the cases of these engines */
-		argv[nr++] = kind == ENV_INTREE || kind == ENV_QEMU ? "--binaries" : "--jobs";
+	if (o->jobs || by_engine(run->env)) {
+		argv[nr++] = by_engine(run->env) ? "--binaries" : "--jobs";
 		argv[nr++] = format("%ld", o->jobs ? o->jobs : sysconf(_SC_NPROCESSORS_ONLN));
 	}
 	if (o->timeout) {
@@ -124,9 +129,7 @@ char *rerun_command(const struct run *run, const char *name)
 	const struct {
 		const char *option, *value;
 	} words[] = {
-		{where[run->env->kind], run->env->kind == ENV_INTREE || run->env->kind == ENV_QEMU
-						? env_engine(run->env)
-						: ""},
+		{where[run->env->kind], by_engine(run->env) ? env_engine(run->env) : ""},
 		{"--unit", run->env->kind == ENV_UNIT ? "" : NULL},
 		{"--kernel", o->kernel},
 		{"--modules", o->modules},

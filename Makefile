@@ -24,13 +24,15 @@ BUILD	?= build
 VERSION	:= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 WARN	:= -Wall -Wextra -Werror
-HOSTCF	:= -std=gnu11 -O2 -g -fno-strict-aliasing $(WARN) -D_GNU_SOURCE -I. -Ilib -MMD -MP \
+HOSTCF	:= -std=gnu11 -O2 -g -fno-strict-aliasing $(WARN) -D_GNU_SOURCE -I. -Ilib \
 	   -DMMUSCOPE_VERSION='"$(VERSION)"' $(CFLAGS)
 # The guest is built apart from every host flag: no CFLAGS, no host includes.
 GUESTCF	:= -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie \
 	   -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
 	   -fno-asynchronous-unwind-tables -fcf-protection=none \
-	   -fno-tree-loop-distribute-patterns -fno-strict-aliasing -I. -MMD -MP
+	   -fno-tree-loop-distribute-patterns -fno-strict-aliasing -I.
+# By both of its paths: BUILD=build and BUILD=$PWD/build are one directory.
+DEPS	= -MMD -MP $(addprefix -MT ,$(sort $(abspath $@) $(patsubst $(CURDIR)/%,%,$(abspath $@))))
 GUESTLD	:= -nostdlib -static -Wl,--build-id=none -Wl,-z,noexecstack \
 	   -Wl,--no-warn-rwx-segments
 LIBS	:= -lelf -lz -lpthread
@@ -96,24 +98,24 @@ all: $(tests) $(unit) $(tools) $(fixtures)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(HOSTCF) -c $< -o $@
+	$(CC) $(HOSTCF) $(DEPS) -c $< -o $@
 # for programs of several files, which have the name of their folder
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(HOSTCF) -c $< -o $@
+	$(CC) $(HOSTCF) $(DEPS) -c $< -o $@
 
 $(BUILD)/guest_code/64/%.o: guest_code/%.c
 	@mkdir -p $(@D)
-	$(CC) -m64 -mcmodel=small $(GUESTCF) -c $< -o $@
+	$(CC) -m64 -mcmodel=small $(GUESTCF) $(DEPS) -c $< -o $@
 $(BUILD)/guest_code/64/%.o: guest_code/%.S
 	@mkdir -p $(@D)
-	$(CC) -m64 $(GUESTCF) -c $< -o $@
+	$(CC) -m64 $(GUESTCF) $(DEPS) -c $< -o $@
 $(BUILD)/guest_code/32/%.o: guest_code/%.c
 	@mkdir -p $(@D)
-	$(CC) -m32 -march=i686 $(GUESTCF) -c $< -o $@
+	$(CC) -m32 -march=i686 $(GUESTCF) $(DEPS) -c $< -o $@
 $(BUILD)/guest_code/32/%.o: guest_code/%.S
 	@mkdir -p $(@D)
-	$(CC) -m32 -march=i686 $(GUESTCF) -c $< -o $@
+	$(CC) -m32 -march=i686 $(GUESTCF) $(DEPS) -c $< -o $@
 
 guest_o64 := $(patsubst guest_code/%,$(BUILD)/guest_code/64/%.o,$(basename $(guest_s)))
 guest_o32 := $(patsubst guest_code/%,$(BUILD)/guest_code/32/%.o,$(basename $(guest_s)))
@@ -215,7 +217,7 @@ bench: $(benches)
 FUZZ_SANITIZE := fuzzer-no-link,address
 $(BUILD)/%: fuzz/%.c $(ALL_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(HOSTCF) -fsanitize=fuzzer $< $(ALL_LIBS) $(LIBS) -o $@
+	$(CC) $(HOSTCF) $(DEPS) -fsanitize=fuzzer $< $(ALL_LIBS) $(LIBS) -o $@
 fuzz:
 	$(MAKE) -s CC=clang BUILD=$(BUILD)/fuzz SANITIZE=$(FUZZ_SANITIZE) \
 		$(patsubst fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard fuzz/*.c))

@@ -205,28 +205,6 @@ void direct_pte_prefetch(struct kvm_vcpu *vcpu, u64 *sptep)
 	}
 }
 
-struct kvm_mmu_page *shadow_child(struct kvm_vcpu *vcpu, u64 *sptep, gfn_t gfn, bool direct,
-				  unsigned int access)
-{
-	u64 spte = mmu_spte_get(sptep);
-
-	if (is_shadow_present_pte(spte) && !is_large_pte(spte)) {
-		struct kvm_mmu_page *child = spte_to_child_sp(spte);
-
-		/*
-		 * The guest's entry may have changed its table, or its table's meaning, while this
-		 * one was out of sync or the vCPU was on its way here.
-		 */
-		if (child->gfn == gfn &&
-		    child->role.word == kvm_mmu_child_role(sptep, direct, access).word)
-			return NULL;
-		drop_parent_pte(vcpu->kvm, child, sptep);
-		hw_yield_point(vcpu->kvm, "child replaced");
-		hw_flush_remote(vcpu->kvm);
-	}
-	return kvm_mmu_get_child_sp(vcpu, sptep, gfn, direct, access);
-}
-
 int shadow_map_direct(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, struct shadow_walk *w,
 		      unsigned int access)
 {
@@ -242,7 +220,7 @@ int shadow_map_direct(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, struc
 		base = fault->gfn & ~(KVM_PAGES_PER(w->level) - 1);
 		if (w->level == fault->goal_level)
 			break;
-		sp = shadow_child(vcpu, w->sptep, base, true, access);
+		sp = kvm_mmu_get_child_sp(vcpu, w->sptep, base, true, access);
 		if (!sp)
 			continue;
 		link_shadow_page(vcpu, w->sptep, sp);

@@ -360,11 +360,13 @@ struct kvm_mmu_page *kvm_mmu_get_child_sp(struct kvm_vcpu *vcpu, u64 *sptep, gfn
 		if (child->gfn == gfn && child->role.word == role.word)
 			return NULL;
 		/*
-		 * The entry's meaning has changed and whoever changed it was not seen, as when
-		 * memory was written behind the guest's back. Entries made by the new meaning don't
-		 * belong into the old table.
+		 * The guest's entry has changed its table or its meaning, unseen: while its own
+		 * table was out of sync, while the vCPU was on its way here, or by a write behind
+		 * the guest's back. What is made by the new meaning doesn't belong into the old
+		 * table.
 		 */
 		drop_parent_pte(vcpu->kvm, child, sptep);
+		hw_yield_point(vcpu->kvm, "child replaced");
 		hw_flush_remote(vcpu->kvm);
 	}
 	return kvm_mmu_get_shadow_page(vcpu, gfn, role);

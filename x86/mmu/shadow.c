@@ -223,9 +223,10 @@ static int fetch(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault, const stru
 		struct kvm_mmu_page *sp;
 
 		clear_sp_write_flooding_count(w.sptep);
-		sp = shadow_child(vcpu, w.sptep, table, false,
-				  MUTANT(inherited_rights_of_leaf) ? gw->pte_access
-								   : gw->pt_access[w.level - 1]);
+		sp = kvm_mmu_get_child_sp(vcpu, w.sptep, table, false,
+					  MUTANT(inherited_rights_of_leaf)
+						  ? gw->pte_access
+						  : gw->pt_access[w.level - 1]);
 		/*
 		 * An entry that becomes present needs no flush by the guest: once linked, what is
 		 * below is used at once. Last-level tables have been synchronised by the look-up.

@@ -47,13 +47,6 @@ static inline void shadow_walk_next(struct shadow_walk *w, u64 spte)
 }
 
 /*
- * The page that is to be linked below @sptep for the table (direct: the frames) at @gfn,
- * synchronised if it is a last-level one; NULL: it is linked there already. Another table that
- * is linked there is taken off.
- */
-struct kvm_mmu_page *shadow_child(struct kvm_vcpu *vcpu, u64 *sptep, gfn_t gfn, bool direct,
-				  unsigned int access);
-/*
  * Goes down by direct pages from where @w is to fault->goal_level, makes the leaf there and
  * maps its neighbours.
  */

@@ -386,7 +386,8 @@ struct expect *model_expect(struct model *m, struct agent_op op)
 	struct expect *e = &m->expect[m->nr++];
 
 	op_add_op(m->current->v, op);
-	*e = (struct expect){.step = m->step, .out = &m->pool[m->pool_used]};
+	*e = (struct expect){
+		.step = m->step, .taken = m->taken, .part = m->part, .out = &m->pool[m->pool_used]};
 	return e;
 }
 
@@ -413,6 +414,27 @@ static bool is_allowed(const struct expect *e, const struct outcome *o,
 	return w->gpa == o->gpa && w->value == e->stored;
 }
 
+/* The step's line, and those of what it stands for. */
+static const char *line_of(const struct model *m, const struct expect *e, char *line, size_t size)
+{
+	const struct step *s = &m->p->steps[e->taken];
+	struct step part;
+	size_t n;
+
+	step_text(m->p, &m->p->steps[e->step], line, size);
+	n = strlen(line);
+	if (e->taken != e->step) {
+		n += snprintf(line + n, size - n, ": ");
+		step_text(m->p, s, line + n, size - n);
+		n = strlen(line);
+	}
+	if (step_has_parts(s) && step_part(m->p, s, e->part, &part)) {
+		n += snprintf(line + n, size - n, ": ");
+		step_text(m->p, &part, line + n, size - n);
+	}
+	return line;
+}
+
 static void describe_wrong(struct model *m, const struct expect *e, const struct agent_result *res,
 			   const struct mmio_write *w)
 {
@@ -421,7 +443,7 @@ static void describe_wrong(struct model *m, const struct expect *e, const struct
 	u32 i;
 
 	n += snprintf(text + n, sizeof(text) - n, "step %u: %s\n", e->step + 1,
-		      step_text(m->p, &m->p->steps[e->step], line, sizeof(line)));
+		      line_of(m, e, line, sizeof(line)));
 	for (i = 0; i < e->nr && n < sizeof(text); i++) {
 		const struct outcome *o = &e->out[i];
 
@@ -470,8 +492,7 @@ static void judge_one(struct model *m, u32 i)
 
 	m->res->judged++;
 	if (m->o->verbose)
-		printf("# %u: %s: %s\n", e->step + 1,
-		       step_text(m->p, &m->p->steps[e->step], line, sizeof(line)),
+		printf("# %u: %s: %s\n", e->step + 1, line_of(m, e, line, sizeof(line)),
 		       result_text(&res, text, sizeof(text)));
 	if (!e->nr) {
 		if (res.status != AGENT_OK)
@@ -590,30 +611,11 @@ void model_run(const struct program *p, const struct model_options *o, struct mo
 	m->res = res;
 	set_up(m);
 	for (i = 0; i < p->nr_steps && !res->wrong; i++) {
-		const struct step *s = &p->steps[i];
-		bool done;
-
 		m->step = i;
-		if (step_is_host(s) || step_is_alone(s) || m->open.open ||
-		    m->current != &m->vcpu[s->vcpu] || m->nr + MAX_STEP_OPS > AGENT_BATCH ||
-		    m->pool_used + 2 * MAX_OUTCOMES > MAX_POOL)
-			if (!model_flush_batch(m))
-				break;
-		m->step = i;
-		if (s->kind == STEP_TOGETHER) {
+		if (p->steps[i].kind != STEP_TOGETHER)
+			model_take(m, i);
+		else if (model_flush_batch(m))
 			i = model_together(m, i + 1) - 1;
-			continue;
-		}
-		if (step_is_host(s)) {
-			done = model_host_step(m, s);
-		} else {
-			m->current = &m->vcpu[s->vcpu];
-			done = step_is_alone(s) ? model_smm_step(m, s) : model_guest_step(m, s);
-		}
-		if (!done)
-			res->left_out++;
-		if (!done && o->verbose)
-			printf("# %u: left out\n", i + 1);
 	}
 	if (!res->wrong && model_flush_batch(m))
 		model_dirty_check(m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of the model share: model.c (memory and batches), model_step.c, model_state.c
+ * What the parts of the model share: model.c (memory and batches), model_take.c, model_step.c, model_state.c
  * and model_smm.c (the guest's steps), model_host.c and model_log.c (the host's), model_race.c (those of all together).
  */
 #ifndef LIB_MODEL_PRIV_H
@@ -70,9 +70,10 @@ struct outcome {
 #define MAX_OUTCOMES 24
 struct expect {
 	u32 step;
-	u8 nr;	      /* outcomes; 0: AGENT_OK, and nothing more to know */
-	bool is_read; /* the value counts */
-	u64 stored;   /* by a write, as MMIO would see it */
+	u32 taken, part; /* as in struct model */
+	u8 nr;		 /* outcomes; 0: AGENT_OK, and nothing more to know */
+	bool is_read;	 /* the value counts */
+	u64 stored;	 /* by a write, as MMIO would see it */
 	struct outcome *out;
 };
 
@@ -137,6 +138,9 @@ struct model {
 
 	/* the access that is being judged */
 	u32 step;
+	u32 taken;     /* the step of the program that this repeats, or the same */
+	u32 part;      /* which of those that it stands for */
+	u32 nr_parts;  /* taken so far, in the whole program */
 	bool bad;      /* no manual tells */
 	bool together; /* the host's steps are taken while vCPUs run */
 	struct {
@@ -176,6 +180,8 @@ void model_wrong(struct model *m, u32 step, const char *fmt, ...)
 bool model_flush_batch(struct model *m);
 struct expect *model_expect(struct model *m, struct agent_op op);
 
+/* Takes step @i of the program, which is not STEP_TOGETHER, and all that it stands for. */
+void model_take(struct model *m, u32 i);
 /* Append one of the guest's steps, or take one of the host's. */
 bool model_guest_step(struct model *m, const struct step *s);
 bool model_host_step(struct model *m, const struct step *s);

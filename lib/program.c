@@ -34,6 +34,10 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_SMM_SET] = {"smm-set", "LE", 0},
 	[STEP_SMM_WRITE] = {"smm-write", "NV", PROGRAM_FRAMES - 1},
 	[STEP_SMM_READ] = {"smm-read", "N", PROGRAM_FRAMES - 1},
+	[STEP_FILL] = {"fill", "LE", 0},
+	[STEP_FAN] = {"fan", "LE", 0},
+	[STEP_SPREAD] = {"spread", "LE", 0},
+	[STEP_READ_ALL] = {"read-all", "W", 0},
 	[STEP_DELETE] = {"delete", "", 0},
 	[STEP_ADD] = {"add", "", 0},
 	[STEP_MOVE] = {"move", "N", 1},
@@ -54,6 +58,7 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_APART] = {"apart", "", 0},
 	[STEP_ALIAS] = {"alias", "N", 2},
 	[STEP_ZERO_BLOCK] = {"zero-block", "N", PROGRAM_BLOCKS - 1},
+	[STEP_AGAIN] = {"again", "NV", MAX_AGAIN},
 };
 
 const struct entry_flag entry_flags[] = {
@@ -177,8 +182,13 @@ static void put_entry(struct text *t, const struct entry_spec *e)
 
 static void put_path(struct text *t, const struct program *p, const struct step *s)
 {
-	for (int i = 0; i < p->mode->levels; i++)
-		put(t, "%s%u", i ? "." : "", s->path[i]);
+	for (int i = 0; i < p->mode->levels; i++) {
+		put(t, "%s", i ? "." : "");
+		if (s->path[i])
+			put(t, "%u", s->path[i]);
+		else
+			put(t, "*");
+	}
 }
 
 const char *step_text(const struct program *p, const struct step *s, char *buf, size_t size)
@@ -201,6 +211,7 @@ const char *step_text(const struct program *p, const struct step *s, char *buf, 
 			break;
 		case 'G':
 		case 'P':
+		case 'W':
 			put(&t, " ");
 			put_path(&t, p, s);
 			if (*o == 'G')

@@ -71,6 +71,9 @@ enum place {
 	PLACES
 };
 
+#define MAX_AGAIN 15  /* steps that are repeated */
+#define MAX_TIMES 512 /* how often */
+
 enum step_kind {
 	STEP_SET, /* a store to a table at its own address */
 	STEP_READ,
@@ -96,6 +99,11 @@ enum step_kind {
 	STEP_SMM_SET, /* the stores and the read are made by the handler of an SMI, without paging */
 	STEP_SMM_WRITE,
 	STEP_SMM_READ,
+	/* many steps each: step_part() */
+	STEP_FILL,     /* a table's entries from one on: consecutive targets */
+	STEP_FAN,      /* a table's entries from one on: one target, other rights for each */
+	STEP_SPREAD,   /* the same entry of a table and of the three after it */
+	STEP_READ_ALL, /* every address that the path's zeros stand for */
 	/* the host's, from here on */
 	STEP_HOST,
 	STEP_DELETE = STEP_HOST, /* the data's memslot */
@@ -118,6 +126,7 @@ enum step_kind {
 	STEP_APART,	  /* … up to here */
 	STEP_ALIAS, /* a memslot over the same memory: 0 none, 1 odd ends, 2 a page out of step */
 	STEP_ZERO_BLOCK, /* MADV_DONTNEED of all that a block is part of */
+	STEP_AGAIN,	 /* so many of the steps before, so many times more */
 	STEP_KINDS
 };
 
@@ -130,7 +139,7 @@ struct step {
 	u8 vcpu;
 	u8 flags;		   /* STEP_USER … */
 	u8 place;		   /* enum place */
-	u8 path[PAGING_MAX_LEVEL]; /* indices 1 to 4, from the top */
+	u8 path[PAGING_MAX_LEVEL]; /* indices 1 to 4, from the top; 0: each of them */
 	u8 table, index;	   /* STEP_SET */
 	u8 number;		   /* root, INVPCID type, frame, block, on or off … */
 	u8 pcid;		   /* 0 to 3 */
@@ -169,6 +178,10 @@ bool step_is_host(const struct step *s);
 bool step_is_access(const struct step *s);
 /* The guest's, but made by host and vCPU together: no batch has others before or after it. */
 bool step_is_alone(const struct step *s);
+/* The guest's, and stands for others, which step_part() gives. */
+bool step_has_parts(const struct step *s);
+/* The step of number @n that @s stands for. False: there are no more. */
+bool step_part(const struct program *p, const struct step *s, u32 n, struct step *part);
 void program_print(const struct program *p, FILE *f);
 
 /*
@@ -184,8 +197,8 @@ bool program_read(struct program *p, const char *path, char *error, size_t error
 struct step_format {
 	const char *name;
 	/*
-	 * One letter an operand: L t3[2], E entry, G address with place, P address, A access
-	 * attributes, N number up to max, V value, C PCID, F noflush
+	 * One letter an operand: L t3[2], E entry, G address with place, P address, W address with
+	 * "*", A access attributes, N number up to max, V value, C PCID, F noflush
 	 */
 	const char *operands;
 	u8 max;

@@ -5,7 +5,7 @@
  *	0	kind, 6 bits; vCPU, 2 bits
  *	1, 2	address: two bits for each level; place, 3 bits; user, AC; or an entry's table and index; or
  *		number, PCID and noflush
- *	3	target, 4 bits; its number, 4 bits
+ *	3	target, 4 bits; its number, 4 bits; or a bit for each level whose index is any
  *	4, 5	flags of the entry, or a value
  *	6	number of the step, 5 bits; PCID, 2 bits; noflush
  *
@@ -43,10 +43,10 @@ static bool has(const struct step *s, char operand)
 	return strchr(step_formats[s->kind].operands, operand);
 }
 
-static void get_address(const struct program *p, struct step *s, u16 word)
+static void get_address(const struct program *p, struct step *s, u16 word, u8 any)
 {
 	for (int i = 0; i < p->mode->levels; i++)
-		s->path[i] = 1 + (word >> 2 * i & 3);
+		s->path[i] = any >> i & 1 ? 0 : 1 + (word >> 2 * i & 3);
 	if (has(s, 'G'))
 		s->place = (word >> 10 & 7) % PLACES;
 	if (has(s, 'A'))
@@ -59,7 +59,7 @@ static u16 put_address(const struct program *p, const struct step *s)
 		   (s->flags & STEP_AC ? BIT(14) : 0);
 
 	for (int i = 0; i < p->mode->levels; i++)
-		word |= (s->path[i] - 1) << 2 * i;
+		word |= (s->path[i] ? s->path[i] - 1 : 0) << 2 * i;
 	return word;
 }
 
@@ -86,8 +86,8 @@ static struct step get_step(const struct program *p, const u8 *b)
 		s.table = b[1] % PROGRAM_TABLES;
 		s.index = 1 + b[2] % PROGRAM_INDICES;
 	}
-	if (has(&s, 'G') || has(&s, 'P'))
-		get_address(p, &s, word);
+	if (has(&s, 'G') || has(&s, 'P') || has(&s, 'W'))
+		get_address(p, &s, word, has(&s, 'W') ? b[3] : 0);
 	if (has(&s, 'E'))
 		get_entry(&s, b[3], b[4] | b[5] << 8);
 	if (has(&s, 'N'))
@@ -107,8 +107,10 @@ static void put_step(const struct program *p, const struct step *s, u8 *b)
 
 	b[0] = s->kind | s->vcpu << 6;
 	b[3] = b[6] = 0;
-	if (has(s, 'G') || has(s, 'P'))
+	if (has(s, 'G') || has(s, 'P') || has(s, 'W'))
 		word = put_address(p, s);
+	for (int i = 0; has(s, 'W') && i < p->mode->levels; i++)
+		b[3] |= !s->path[i] << i;
 	if (has(s, 'E')) {
 		b[3] = s->entry.target | s->entry.number << 4;
 		value = s->entry.target == TARGET_RAW ? s->entry.bits : word_of(s->entry.bits);

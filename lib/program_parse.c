@@ -146,8 +146,8 @@ static bool get_entry(struct parser *c, struct entry_spec *e)
 	return get_flags(c, w, plus + 1, e);
 }
 
-/* "1.2.3.4" or, with @place, "1.2.3.4/c2" */
-static bool get_path(struct parser *c, struct step *s, bool place)
+/* "1.2.3.4" or, with @place, "1.2.3.4/c2"; with @any "*" may stand for all indices. */
+static bool get_path(struct parser *c, struct step *s, bool place, bool any)
 {
 	const char *w = next_word(c), *at = w;
 	int levels = c->p->mode->levels, i;
@@ -155,16 +155,19 @@ static bool get_path(struct parser *c, struct step *s, bool place)
 	if (!w)
 		return wrong(c, "an address is missing: give %d indices, like 1.2", levels);
 	for (i = 0; i < levels; i++) {
-		if (*at < '1' || *at > '0' + PROGRAM_INDICES)
+		if ((*at < '1' || *at > '0' + PROGRAM_INDICES) && !(any && *at == '*'))
 			break;
-		s->path[i] = *at++ - '0';
+		s->path[i] = *at == '*' ? 0 : *at - '0';
+		at++;
 		if (i + 1 < levels && *at++ != '.')
 			break;
 	}
 	if (i < levels || *at != (place ? '/' : 0))
 		return wrong(c, "address '%s': in mode %s give %d indices of 1 to %d%s", w,
 			     c->p->mode->name, levels, PROGRAM_INDICES,
-			     place ? " and a place, like 1.2/c1" : "");
+			     place ? " and a place, like 1.2/c1"
+			     : any ? ", or * for all of them"
+				   : "");
 	if (!place)
 		return true;
 	for (i = 0; i < PLACES; i++) {
@@ -188,7 +191,8 @@ static bool get_operand(struct parser *c, struct step *s, char operand)
 		return get_entry(c, &s->entry);
 	case 'G':
 	case 'P':
-		return get_path(c, s, operand == 'G');
+	case 'W':
+		return get_path(c, s, operand == 'G', operand == 'W');
 	case 'A':
 		if (take(c, "user"))
 			s->flags |= STEP_USER;

@@ -122,65 +122,69 @@ static void global_elsewhere(struct gen *g)
 	}
 }
 
+/* A step that has parts, all of which are stores to tables. */
+static void put_sets(struct gen *g, enum step_kind kind, u32 table, u32 index,
+		     enum target_kind target, u32 number)
+{
+	struct step *s = put(g, kind, NULL, 0), part;
+
+	s->table = table;
+	s->index = index;
+	s->entry = (struct entry_spec){target, number, RIGHTS};
+	for (u32 n = 0; step_part(g->p, s, n, &part); n++)
+		g->entry[part.table][part.index - 1] = part.entry;
+}
+
 /*
  * A few tables are reached with all kinds of rights on the way, so that each is shadowed many times; all change, and
- * CR3 is loaded.
+ * CR3 is loaded, or registers that count among what makes shadow pages differ.
  */
 static void rights_fan(struct gen *g)
 {
-	static const u64 rights[] = {RIGHTS, PTE_P | PTE_W, PTE_P | PTE_U, PTE_P};
-	u32 levels = g->p->mode->levels, root = g->root[g->vcpu], i, k, c, round;
+	static const u8 registers[] = {STEP_WP, STEP_NX, STEP_SMEP};
+	u32 levels = g->p->mode->levels, root = g->root[g->vcpu], i;
 	u32 leaf = PROGRAM_TABLES - 4, last = PROGRAM_ROOTS + levels - 3;
 	u32 frame = gen_below(g, PROGRAM_FRAMES);
-	u8 path[PAGING_MAX_LEVEL] = {1, 1, 1, 1, 1};
+	bool flags = gen_chance(g, 40);
+	u8 all[PAGING_MAX_LEVEL] = {0};
 
-	for (i = 0; i < 4; i++)
-		put_set(g, root, 1 + i, TARGET_TABLE, PROGRAM_ROOTS, rights[i]);
-	for (k = 0; k < 2; k++)
-		put_set(g, PROGRAM_ROOTS, 1 + k, TARGET_TABLE, PROGRAM_ROOTS + 1,
-			RIGHTS | (k ? PTE_NX : 0));
+	put_sets(g, STEP_FAN, root, 1, TARGET_TABLE, PROGRAM_ROOTS);
+	put_sets(g, STEP_FAN, PROGRAM_ROOTS, 1, TARGET_TABLE, PROGRAM_ROOTS + 1);
 	if (levels == 5)
 		put_set(g, PROGRAM_ROOTS + 1, 1, TARGET_TABLE, last, RIGHTS);
-	for (c = 0; c < 4; c++)
-		put_set(g, last, 1 + c, TARGET_TABLE, leaf + c, RIGHTS);
-	for (round = 0; round < 2; round++) {
-		for (c = 0; c < 4; c++)
-			put_set(g, leaf + c, 1, TARGET_FRAME, (frame + round + c) % PROGRAM_FRAMES,
-				RIGHTS);
-		put_cr3(g, root, g->p->mode->long_mode ? root : 0, false);
-		for (i = 0; i < 32; i++) {
-			path[0] = 1 + i / 8;
-			path[1] = 1 + i / 4 % 2;
-			path[levels - 2] = 1 + i % 4;
-			put_access(g, STEP_READ, path, 0);
-		}
+	put_sets(g, STEP_FILL, last, 1, TARGET_TABLE, leaf);
+	if (levels == 5)
+		all[2] = 1;
+	all[levels - 1] = 1;
+	for (i = 0; i < 3; i++) {
+		put_sets(g, STEP_SPREAD, leaf, 1, TARGET_FRAME, (frame + i) % PROGRAM_FRAMES);
+		if (flags)
+			put(g, registers[i], NULL, gen_below(g, 2));
+		else
+			put_cr3(g, root, root, false);
+		put(g, STEP_READ_ALL, all, 0);
+	}
+	if (g->o->host && gen_chance(g, 50)) {
+		put(g, STEP_NR_PAGES, NULL, 0);
+		put(g, STEP_READ_ALL, all, 0);
 	}
 }
 
-/* All frames are written again and again, each time as if for the first time, and nobody looks at the ring. */
+/* A page is written again and again, each time as if for the first time, and nobody looks at the ring. */
 static void fill_ring(struct gen *g)
 {
-	u32 bottom = g->p->mode->levels - 1, round, i;
+	u32 frame = gen_below(g, PROGRAM_FRAMES);
 	u8 path[PAGING_MAX_LEVEL];
 
 	if (!g->logging)
 		put(g, STEP_LOG, NULL, 1);
 	g->logging = true;
 	some_path(g, path);
-	for (i = 0; i < PROGRAM_BLOCKS; i++) {
-		path[bottom - 1] = 1 + i;
-		put_map(g, path, TARGET_BLOCK, i, RIGHTS | PTE_PS);
-		put(g, STEP_INVLPG, path, 0);
-	}
-	for (round = 0; round < 16; round++) {
-		for (i = 0; i < PROGRAM_FRAMES; i++) {
-			path[bottom - 1] = 1 + i / 4;
-			path[bottom] = 1 + i % 4;
-			put_access(g, STEP_WRITE, path, 0);
-		}
-		for (i = 0; i < PROGRAM_BLOCKS; i++)
-			put(g, STEP_PROTECT, NULL, i);
-	}
+	put_map(g, path, TARGET_FRAME, frame, RIGHTS);
+	put(g, STEP_INVLPG, path, 0);
+	put_access(g, STEP_WRITE, path, 0);
+	put(g, STEP_PROTECT, NULL, frame / 4);
+	put(g, STEP_AGAIN, NULL, 2)->value = 200 + gen_below(g, 100);
 }
 
 void gen_special(struct gen *g)

@@ -101,6 +101,54 @@ TEST(bytes, .what = "bytes are a program, whatever they are, and a program's byt
 	}
 }
 
+static const char many[] = "mmuscope-program 1\n"
+			   "mode la48\n"
+			   "vcpus 1\n"
+			   "backing anon\n"
+			   "v0 fill t3[2] f14+pwu\n"
+			   "v0 fan t0[1] t9+pwu\n"
+			   "v0 spread t7[4] b1+pwus\n"
+			   "v0 read-all *.2.*.1\n"
+			   "host again 2 0x100\n";
+
+TEST(parts, .what = "steps that stand for many are read, printed and taken apart")
+{
+	static const struct {
+		u32 step, nr, which;
+		const char *line;
+	} parts[] = {
+		{0, 3, 0, "v0 set t3[2] f14+pwu"}, {0, 3, 2, "v0 set t3[4] f0+pwu"},
+		{1, 4, 1, "v0 set t0[2] t9+pw"},   {1, 4, 3, "v0 set t0[4] t9+pwux"},
+		{2, 3, 2, "v0 set t9[4] b1+pwus"}, {3, 16, 6, "v0 read 2.2.3.1/data"},
+	};
+	char error[256] = "", line[128], *text;
+	struct program p, q;
+	struct step part;
+	size_t len;
+	u8 *bytes;
+
+	ASSERT(program_parse(&p, "x", many, strlen(many), error, sizeof(error)), "%s", error);
+	bytes = program_to_bytes(&p, &len);
+	program_from_bytes(&q, bytes, len);
+	text = printed(&q, &len);
+	EXPECT_STREQ(text, many);
+	for (u32 i = 0; i < ARRAY_LEN(parts); i++) {
+		const struct step *s = &p.steps[parts[i].step];
+		u32 n = 0;
+
+		while (step_part(&p, s, n, &part))
+			n++;
+		EXPECT_EQ(n, parts[i].nr);
+		EXPECT(step_has_parts(s) && step_part(&p, s, parts[i].which, &part));
+		EXPECT_STREQ(step_text(&p, &part, line, sizeof(line)), parts[i].line);
+	}
+	EXPECT(!step_has_parts(&p.steps[4]));
+	free(bytes);
+	free(text);
+	program_free(&p);
+	program_free(&q);
+}
+
 TEST(same_seed, .what = "a seed gives one program, another seed another one")
 {
 	struct program a, b, c;
@@ -150,6 +198,11 @@ TEST(messages,
 		 "f:5: address '1.2.3/c1': in mode la48 give 4 indices of 1 to 4 and a place, like 1.2/c1"},
 		{HEADER "v0 read 1.2.3.4/c9\n",
 		 "f:5: address '1.2.3.4/c9': the place is one of c1 c2 c3 c4 data cross middle"},
+		{HEADER "v0 read *.2.3.4/c1\n",
+		 "f:5: address '*.2.3.4/c1': in mode la48 give 4 indices of 1 to 4 and a place, like 1.2/c1"},
+		{HEADER "v0 read-all *.2.0.4\n",
+		 "f:5: address '*.2.0.4': in mode la48 give 4 indices of 1 to 4, or * for all of them"},
+		{HEADER "host again 16 2\n", "f:5: again '16': give a number from 0 to 0xf"},
 		{HEADER "log\n", "f:5: log '': give bitmap, manual, initially-set or ring"},
 		{HEADER "log ring 1\n", "f:5: '1' is too much"},
 		{HEADER "v0 wp 1\nlog ring\n",

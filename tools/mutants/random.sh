@@ -56,7 +56,7 @@ run_one() {
 		/^shrunk to/ { steps = $3 }
 		/^# judged/ { judged = $3; ended = 1 }
 		END {
-			if (found) print name "|found|" when "|" operations "|" (steps ? steps : "-") "|" config
+			if (found) print name "|found|" when "|" operations "|" (steps != "" ? steps : "-") "|" config
 			else if (ended) print name "|NOT FOUND||" judged "||" config
 		}' "$output/$name.out" >"$output/$name.result"
 	awk -F'|' '{ print $1 ", " ($2 == "found" ? "found after " $3 " s, " $4 " operations, shrunk to " $5 : $2 " in " $4 " operations") " (" $6 ")" }' \

@@ -428,34 +428,49 @@ static u32 next_op(struct agent_mailbox *mb, u32 i)
 	return stop ? AGENT_BATCH : i;
 }
 
-/* By itself, since guest_setjmp() keeps registers from its caller. */
-static void __attribute__((noinline))
-run_from(struct guest_cpu *cpu, struct agent_mailbox *mb, u32 i)
+static void run_from(struct guest_cpu *cpu, struct agent_mailbox *mb, u32 i)
 {
-	while (i < mb->nr_ops && i < AGENT_BATCH) {
+	u32 end = mb->nr_ops < AGENT_BATCH ? mb->nr_ops : AGENT_BATCH;
+
+	while (i < end) {
+		const struct agent_op *op = &mb->ops[i];
+		struct agent_result *res = &mb->results[i];
+
+		/* Else the compiler computes both addresses anew at each use. */
+		asm("" : "+r"(op), "+r"(res));
 		mb->current_op = i;
-		if (mb->ops[i].kind != AGENT_LOOP) {
-			run_op(cpu, &mb->ops[i], &mb->results[i]);
+		if (op->kind != AGENT_LOOP) {
+			run_op(cpu, op, res);
 		} else if (loop_again(mb, i)) {
-			i -= mb->ops[i].arg;
+			i -= op->arg;
 			continue;
 		}
-		i = next_op(mb, i);
+		mb->nr_done = ++i;
+		if ((op->flags & AGENT_STOP) && res->status != AGENT_OK)
+			return;
 	}
 }
 
-static void run_batch(struct guest_cpu *cpu, struct agent_mailbox *mb)
+/*
+ * Goes on after the operation that was running, which didn't end by itself: @came says how. This and what it calls are no
+ * part of run_batch(), since guest_setjmp() keeps registers from its caller.
+ */
+static void __attribute__((noinline))
+go_on(struct guest_cpu *cpu, struct agent_mailbox *mb, int came)
 {
-	int came = guest_setjmp(&cpu->recover);
 	u32 i = 0;
 
 	if (came) {
-		/* From the operation that was running, which didn't end by itself. */
 		i = mb->current_op;
 		answer(cpu, &mb->ops[i], &mb->results[i], came == 1);
 		i = next_op(mb, i);
 	}
 	run_from(cpu, mb, i);
+}
+
+static void run_batch(struct guest_cpu *cpu, struct agent_mailbox *mb)
+{
+	go_on(cpu, mb, guest_setjmp(&cpu->recover));
 }
 
 void guest_main(u32 index);

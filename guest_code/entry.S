@@ -24,7 +24,8 @@ guest_entry:
 
 /*
  * One stub a vector: after it the stack holds vector and error code in every
- * case, then the common part saves the rest of struct trap_frame.
+ * case, then the common part saves the rest of struct trap_frame: what a C function
+ * does not preserve by itself.
  */
 	.macro	stub vec has_error
 	.balign	16
@@ -57,30 +58,20 @@ trap_common:
 	pushq	%rdx
 	pushq	%rsi
 	pushq	%rdi
-	pushq	%rbp
 	pushq	%r8
 	pushq	%r9
 	pushq	%r10
 	pushq	%r11
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
 	cld
 	movq	%rsp, %rdi
 	movq	%rsp, %rbx
 	andq	$-16, %rsp
 	call	trap_handler
 	movq	%rbx, %rsp
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
 	popq	%r11
 	popq	%r10
 	popq	%r9
 	popq	%r8
-	popq	%rbp
 	popq	%rdi
 	popq	%rsi
 	popq	%rdx

@@ -29,8 +29,7 @@
 /* What the entry stubs push; entry.S knows this layout. */
 struct trap_frame {
 #ifdef __x86_64__
-	u64 r15, r14, r13, r12, r11, r10, r9, r8;
-	u64 bp, di, si, dx, cx, bx, ax;
+	u64 r11, r10, r9, r8, di, si, dx, cx, bx, ax;
 	u64 vector, error;
 	u64 ip, cs, flags, sp, ss;
 #else

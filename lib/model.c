@@ -210,14 +210,21 @@ static void on_mmio(struct vcpu *v, struct kvm_run *run, void *arg)
 
 /* --- setting up ------------------------------------------------------------------------ */
 
+void model_fill_function(struct frame *f)
+{
+	u32 n = f->number;
+	u8 code[6] = {0xb8, n, n >> 8, n >> 16, n >> 24, 0xc3};
+
+	memcpy(f->hva + FN_AT, code, sizeof(code)); /* mov $number, %eax; ret */
+	f->function = true;
+}
+
 static void fill_data(struct model *m, struct frame *f, u32 number)
 {
 	struct cell *last = &f->cell[LAST_CELL];
-	u8 code[6] = {0xb8, number, number >> 8, number >> 16, number >> 24, 0xc3};
 
 	f->number = number;
-	f->function = true;
-	memcpy(f->hva + FN_AT, code, sizeof(code)); /* mov $number, %eax; ret */
+	model_fill_function(f);
 	f->cell[DATA_CELL].value = 0xda7a00000000ull | number;
 	memcpy(f->hva + DATA_AT, &f->cell[DATA_CELL].value, 8);
 	f->head = number * 3;
@@ -345,6 +352,9 @@ static void set_up(struct model *m)
 	m->kernel = engine()->kernel_memory;
 	m->machine = engine()->machine;
 	m->shadow = mmu_kind() == MMU_SHADOW;
+	m->rsvd_without_p = quirk_rsvd_without_p();
+	m->rmw_reads_first = quirk_rmw_reads_first();
+	m->invlpg_keeps_code = quirk_invlpg_keeps_code();
 	choose_indices(m);
 	m->width = m->m->long_mode ? 8 : 4;
 	model_log_set_up(m);
@@ -485,11 +495,13 @@ static void note_behaviour(const struct model *m, const struct expect *e, u32 wh
 static void judge_one(struct model *m, u32 i)
 {
 	const struct expect *e = &m->expect[i];
-	struct agent_result res = quirk_fix_rsvd(m->current->v->mailbox->results[i]);
+	struct agent_result res = m->current->v->mailbox->results[i];
 	const struct mmio_write *w = m->nr_mmio_writes ? mmio_write_of(m, i) : NULL;
 	char text[128], line[128];
 	u32 k;
 
+	if (m->rsvd_without_p)
+		res = quirk_fix_rsvd(res);
 	m->res->judged++;
 	if (m->o->verbose)
 		printf("# %u: %s: %s\n", e->step + 1, line_of(m, e, line, sizeof(line)),
@@ -619,6 +631,7 @@ void model_run(const struct program *p, const struct model_options *o, struct mo
 	}
 	if (!res->wrong && model_flush_batch(m))
 		model_dirty_check(m);
+	model_race_end(m);
 	for (i = 0; i < p->nr_vcpus; i++)
 		oracle_history_free(m->vcpu[i].history);
 	vm_destroy(m->vm);

@@ -206,6 +206,11 @@ bool model_host_step(struct model *m, const struct step *s)
 	case STEP_PAGEOUT:
 		advise(m, block, size, MADV_PAGEOUT);
 		return true;
+	case STEP_REFILL:
+		for (u32 i = 0; i < PROGRAM_FRAMES; i++)
+			if (!m->frame[PROGRAM_TABLES + i].function)
+				model_fill_function(&m->frame[PROGRAM_TABLES + i]);
+		return true;
 	case STEP_APART:
 		return true;
 	default:

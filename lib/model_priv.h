@@ -138,11 +138,14 @@ struct model {
 
 	/* the access that is being judged */
 	u32 step;
-	u32 taken;     /* the step of the program that this repeats, or the same */
-	u32 part;      /* which of those that it stands for */
-	u32 nr_parts;  /* taken so far, in the whole program */
-	bool bad;      /* no manual tells */
+	u32 taken;    /* the step of the program that this repeats, or the same */
+	u32 part;     /* which of those that it stands for */
+	u32 nr_parts; /* taken so far, in the whole program */
+	bool bad;     /* no manual tells */
+	/* quirks.h, asked once: an answer takes a look at the environment and at parameters */
+	bool rsvd_without_p, rmw_reads_first, invlpg_keeps_code;
 	bool together; /* the host's steps are taken while vCPUs run */
+	bool raced;    /* some were */
 	struct {
 		struct frame *frame;
 		u8 cell;
@@ -151,6 +154,8 @@ struct model {
 };
 
 enum where model_where(struct model *m, gpa_t gpa, struct frame **frame);
+/* Writes the function of a frame of data, as the host. */
+void model_fill_function(struct frame *f);
 /* The frame's cell at @gpa, or -1. */
 int model_cell(const struct model *m, const struct frame *f, gpa_t gpa);
 u64 cell_mask(const struct model *m, int cell);
@@ -193,6 +198,8 @@ bool model_smm_step(struct model *m, const struct step *s);
  * of the next step.
  */
 u32 model_together(struct model *m, u32 first);
+/* The program is over: nobody takes turns. */
+void model_race_end(struct model *m);
 /*
  * Whether what @s may come to leads to memory that is known, whichever of what its entries may hold is found
  * there; @tables: and all those entries are in tables.

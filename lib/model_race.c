@@ -148,14 +148,26 @@ static void add_operation(struct model *m, struct race *r, u32 i)
 
 /* --- the run -------------------------------------------------------------------------------- */
 
-static void set_seed(u64 seed)
+static void set_seed(struct model *m, u64 seed)
 {
 	char text[16];
 
 	if (!engine()->turns)
 		return;
+	/* Most of what a guest does between two accesses is no matter to others. */
+	if (!m->raced)
+		engine_param_set("interleave_slice", "6");
+	m->raced = true;
 	snprintf(text, sizeof(text), "%u", (u32)seed);
 	engine_param_set("interleave", text);
+}
+
+void model_race_end(struct model *m)
+{
+	if (!m->raced)
+		return;
+	engine_param_set("interleave", "0");
+	engine_param_set("interleave_slice", "0");
 }
 
 /* What was taken out of the log is copied afterwards, as whoever moves a guest does. */
@@ -212,7 +224,7 @@ static void run(struct model *m, const struct race *r, u64 seed)
 	}
 	copy_taken(m);
 	m->together = true;
-	set_seed(seed);
+	set_seed(m, seed);
 	for (i = 0; i < m->vm->nr_vcpus; i++)
 		if (r->nr_ran[i])
 			vcpu_start(m->vcpu[i].v);
@@ -220,7 +232,6 @@ static void run(struct model *m, const struct race *r, u64 seed)
 	for (i = 0; i < m->vm->nr_vcpus; i++)
 		if (r->nr_ran[i])
 			vcpu_join(m->vcpu[i].v);
-	set_seed(0);
 	m->together = false;
 }
 

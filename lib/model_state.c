@@ -100,7 +100,7 @@ static bool cr3_step(struct model *m, const struct step *s)
 
 static bool invlpg_step(struct model *m, const struct step *s)
 {
-	u32 places = quirk_invlpg_keeps_code() ? PROGRAM_INDICES * PROGRAM_INDICES : 0;
+	u32 places = m->invlpg_keeps_code ? PROGRAM_INDICES * PROGRAM_INDICES : 0;
 	int bottom = m->m->levels - 1;
 	struct step each = *s;
 

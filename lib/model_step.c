@@ -104,7 +104,7 @@ static void mark(struct model *m, const struct oracle_outcome *out, bool write, 
 	u32 i;
 
 	/* QEMU 7.2's TCG marks an entry before it finds a reserved bit set. */
-	if (out->verdict == ORACLE_PF && (out->error & PFERR_RSVD) && quirk_rsvd_without_p())
+	if (out->verdict == ORACLE_PF && (out->error & PFERR_RSVD) && m->rsvd_without_p)
 		certain = false;
 	if (back || !certain) {
 		for (i = 0; i < m->nr_touched; i++) {
@@ -310,7 +310,7 @@ static bool wrong_exchange(struct model *m, const struct step *s, const struct o
 		return false;
 	if (m->kernel && m->shadow && oracle_looked_back(m->current->history))
 		return true;
-	return quirk_rmw_reads_first() &&
+	return m->rmw_reads_first &&
 	       (s->kind == STEP_CMPXCHG_WRONG || nr > 1 || o->verdict != ORACLE_OK ||
 		o->mask != width_mask(m) || is_own_entry(m, o));
 }
@@ -394,7 +394,7 @@ bool model_may_race(struct model *m, const struct step *s, bool tables)
 	if (s->kind != STEP_EXEC && s->place >= PLACE_CROSS)
 		return false;
 	nr = judge(m, s, gva, kinds[s->kind].oracle, out);
-	if (!nr || loses_smap(m, s) || (s->kind == STEP_XADD && quirk_rmw_reads_first()))
+	if (!nr || loses_smap(m, s) || (s->kind == STEP_XADD && m->rmw_reads_first))
 		return false;
 	for (i = 0; i < m->nr_touched && tables; i++)
 		if (!m->touched[i].frame->is_table)

@@ -127,6 +127,7 @@ enum step_kind {
 	STEP_ALIAS, /* a memslot over the same memory: 0 none, 1 odd ends, 2 a page out of step */
 	STEP_ZERO_BLOCK, /* MADV_DONTNEED of all that a block is part of */
 	STEP_AGAIN,	 /* so many of the steps before, so many times more */
+	STEP_REFILL,	 /* the functions that went with what was discarded are written anew */
 	STEP_KINDS
 };
 

@@ -192,6 +192,23 @@ void gen_map(struct gen *g, const u8 *path)
 
 /* --- steps ---------------------------------------------------------------------------------- */
 
+/*
+ * Whether the walk goes on in what is no memory of the guest's: no manual tells what comes of an access there, and it
+ * would be left out.
+ */
+static bool leads_astray(struct gen *g, const u8 *path)
+{
+	int top = g->p->mode->id == PM_PAE ? 2 : g->p->mode->levels, n;
+	u8 table[PAGING_MAX_LEVEL], index[PAGING_MAX_LEVEL];
+	const struct entry_spec *e;
+
+	n = follow(g, path, table, index);
+	e = &g->entry[table[n - 1]][index[n - 1]];
+	return n < top && (e->bits & PTE_P) && !(e->bits & PTE_PS) &&
+	       (e->target == TARGET_HOLE || e->target == TARGET_RO || e->target == TARGET_ALIAS ||
+		(e->target == TARGET_AWAY && !g->away));
+}
+
 void gen_access(struct gen *g)
 {
 	static const u8 kinds[] = {STEP_READ,  STEP_READ,    STEP_READ,	 STEP_READ,
@@ -201,6 +218,8 @@ void gen_access(struct gen *g)
 	struct step s = {.kind = kinds[gen_below(g, ARRAY_LEN(kinds))], .vcpu = g->vcpu};
 
 	memcpy(s.path, some_path(g, scratch), sizeof(s.path));
+	if (leads_astray(g, s.path) && gen_chance(g, 85))
+		gen_map(g, s.path);
 	s.flags = (gen_chance(g, 45) ? STEP_USER : 0) | (gen_chance(g, 15) ? STEP_AC : 0);
 	s.place = gen_chance(g, 50) ? PLACE_DATA : gen_below(g, 4);
 	if (s.kind <= STEP_WRITE && gen_chance(g, 9))
@@ -270,7 +289,7 @@ static void add_host(struct gen *g)
 		STEP_DIRTY_GET,	 STEP_DIRTY_GET,  STEP_DIRTY_CLEAR, STEP_ZERO,	    STEP_PROTECT,
 		STEP_PROTECT,	 STEP_NR_PAGES,	  STEP_HUGE,	    STEP_COLLAPSE,  STEP_PAGEOUT,
 		STEP_LOG_TABLES, STEP_DIRTY_LOOK, STEP_CLEAR_LOG,   STEP_CLEAR_LOG, STEP_AGE,
-		STEP_ALIAS};
+		STEP_ALIAS,	 STEP_REFILL,	  STEP_REFILL};
 	struct step s = {.kind = kinds[gen_below(g, ARRAY_LEN(kinds))]};
 	u8 max = step_formats[s.kind].max;
 
@@ -411,7 +430,7 @@ void program_random(struct program *p, const struct random_options *o)
 	p->backing = o->thp ? MEM_THP : MEM_ANON;
 	p->log = o->log;
 	g.slot_there = true;
-	g.races = gen_chance(&g, 40) ? 70 : 4;
+	g.races = gen_chance(&g, 30) ? 70 : 4;
 	for (i = 0; i < 3 * PROGRAM_ROOTS; i++)
 		g.pdpte[i] = i % PROGRAM_TABLES;
 	for (i = 0; i < FAVOURITES; i++)

@@ -137,6 +137,8 @@ static void discard_race(struct gen *g)
 			add_access_to(g, STEP_WRITE, path[i], flags);
 		}
 	g->vcpu = self;
+	if (gen_chance(g, 70))
+		program_add(g->p, (struct step){.kind = STEP_REFILL});
 	for (i = 0; i < pages; i++) {
 		add_access_to(g, STEP_READ, path[i], flags);
 		add_map(g, path[i],

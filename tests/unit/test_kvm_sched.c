@@ -110,6 +110,50 @@ TEST(other_seeds, .what = "other seeds give other orders")
 	}
 }
 
+static void *end_at_once(void *arg)
+{
+	intree_thread_begin(*(int *)arg);
+	intree_thread_end();
+	return NULL;
+}
+
+/* The longest of many turns that a guest gets under @seed. */
+static s64 longest_slice(unsigned int seed, unsigned int slice)
+{
+	pthread_t thread;
+	char config[64];
+	s64 longest = 0, n;
+	int number, i;
+
+	snprintf(config, sizeof(config), "interleave_slice=%u,interleave=%u", slice, seed);
+	ASSERT_EQ(intree_config(config), NULL);
+	number = intree_thread_new();
+	if (pthread_create(&thread, NULL, end_at_once, &number))
+		test_error("no thread");
+	for (i = 0; i < 500; i++) {
+		n = sched_slice(1 << 20);
+		EXPECT(n >= 1 && n <= 2048, "seed %u: %ld instructions", seed, (long)n);
+		longest = n > longest ? n : longest;
+	}
+	intree_thread_wait(number);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(intree_config("interleave_slice=0,interleave=0"), NULL);
+	return longest;
+}
+
+TEST(slices,
+     .what = "interleave_slice makes short turns of a guest longer, and not all of them long")
+{
+	unsigned int seed, single = 0;
+
+	for (seed = 1; seed <= 40; seed++) {
+		single += longest_slice(seed, 0) == 1;
+		EXPECT(longest_slice(seed, 6) > 32, "seed %u: longer than before", seed);
+		EXPECT(longest_slice(seed, 11) > 1024, "seed %u: as long as can be", seed);
+	}
+	EXPECT(single > 0 && single < 40, "%u seeds of 40 have single steps", single);
+}
+
 TEST(off, .what = "without a seed nobody takes part")
 {
 	ASSERT_EQ(intree_config("interleave=0"), NULL);

@@ -23,7 +23,7 @@ static const char usage[] =
 	"  --programs N     stop after so many programs\n"
 	"  --jobs N         processes (default 2)\n"
 	"  --seed N         of the first program (default 1); the next has the next number\n"
-	"  --steps N        steps of a program (default 6400; kvm: 3200)\n"
+	"  --steps N        steps of a program (default 12800; kvm: 3200)\n"
 	"  --mode NAME      la57, la48, pae or 32 (default: each in turn)\n"
 	"  --vcpus N        1 to 4 (default: by seed)\n"
 	"  --no-host        no steps of the host\n"
@@ -272,5 +272,5 @@ void options_parse(struct options *o, int argc, char **argv)
 	choose_engine(o);
 	/* Making a VM costs as much as some hundreds of steps; a kernel in QEMU has time for so many only. */
 	if (!o->steps)
-		o->steps = strcmp(o->engine, "kvm") ? 6400 : 3200;
+		o->steps = strcmp(o->engine, "kvm") ? 12800 : 3200;
 }

@@ -187,14 +187,19 @@ bool block_empty(const struct region *r, u64 i)
 	return true;
 }
 
+/* How many pages of the block from page @i on, at most @most, lie behind each other in the arena. */
+static u64 run_of(const struct region *r, u64 i, u64 most)
+{
+	u64 hpa = page_hpa(r, i, page_word(r, i)), n = 1;
+
+	while (n < most && page_hpa(r, i + n, page_word(r, i + n)) == hpa + (n << PAGE_SHIFT))
+		n++;
+	return n;
+}
+
 static bool contiguous(const struct region *r, u64 i)
 {
-	u64 hpa = page_hpa(r, i, page_word(r, i)), n;
-
-	for (n = 1; n < BLOCK; n++)
-		if (page_hpa(r, i + n, page_word(r, i + n)) != hpa + (n << PAGE_SHIFT))
-			return false;
-	return !(hpa & (SZ_2M - 1));
+	return !(page_hpa(r, i, page_word(r, i)) & (SZ_2M - 1)) && run_of(r, i, BLOCK) == BLOCK;
 }
 
 /* Memory of huge pages that the process has touched and no guest: each page of it is there. */
@@ -243,10 +248,28 @@ void widen_to_huge(u64 *start, u64 *end)
 		*end = (*end + SZ_2M - 1) & ~(SZ_2M - 1);
 }
 
+/* What the block that begins with page @i holds, to @to. */
+static void copy_block(const struct region *r, u64 i, u8 *to)
+{
+	unsigned char resident[BLOCK];
+	u64 n, k, run;
+	u8 *from;
+
+	for (n = 0; n < BLOCK; n += run) {
+		run = run_of(r, i + n, BLOCK - n);
+		from = (u8 *)page_hpa(r, i + n, page_word(r, i + n));
+		if (!arena_resident((u64)from, run, resident))
+			continue;
+		for (k = 0; k < run; k++)
+			if (resident[k] & 1)
+				memcpy(to + ((n + k) << PAGE_SHIFT), from + (k << PAGE_SHIFT),
+				       SZ_4K);
+	}
+}
+
 int make_huge(struct region *r, u64 i)
 {
-	unsigned char resident;
-	u64 n, hpa, old;
+	u64 n, hpa;
 	int ret = 0;
 
 	if (!contiguous(r, i)) {
@@ -254,11 +277,7 @@ int make_huge(struct region *r, u64 i)
 		if (!hpa)
 			return -ENOMEM;
 		hw_spin_lock(&host_copy_lock);
-		for (n = 0; n < BLOCK; n++) {
-			old = page_hpa(r, i + n, page_word(r, i + n));
-			if (arena_resident(old, 1, &resident) && (resident & 1))
-				memcpy((u8 *)hpa + (n << PAGE_SHIFT), (void *)old, SZ_4K);
-		}
+		copy_block(r, i, (u8 *)hpa);
 		region_drop_frames(r, i, BLOCK);
 		for (n = 0; n < BLOCK; n++)
 			page_set(r, i + n, hpa + (n << PAGE_SHIFT));

@@ -37,6 +37,7 @@ static struct {
 	u64 random, hash, points;
 	u64 idle, idle_since;		 /* waits since somebody last got on */
 	unsigned int stay, sleep, slice; /* how this seed behaves: see policy() */
+	unsigned int least;		 /* slice's, as user space wants it */
 	struct sched_thread thread[MAX_THREADS];
 	int nr;
 	cpu_set_t processors; /* those that the process had before */
@@ -77,16 +78,21 @@ static void policy(void)
 	s.slice = draw() % 12;
 }
 
-void sched_seed(unsigned int seed)
+void sched_seed(unsigned int seed, unsigned int slice)
 {
 	pthread_mutex_lock(&opening);
 	s.seed = seed;
+	s.least = slice;
 	s.random = seed;
 	s.hash = 0xcbf29ce484222325;
 	s.points = 0;
-	s.print = getenv("MMUSCOPE_TURNS");
 	policy();
 	pthread_mutex_unlock(&opening);
+}
+
+static void __attribute__((constructor)) look_at_environment(void)
+{
+	s.print = getenv("MMUSCOPE_TURNS");
 }
 
 static void hook(struct kvm *kvm, const char *where)
@@ -199,7 +205,8 @@ void sched_wait(void)
 
 s64 sched_slice(s64 most)
 {
-	s64 n = 1 + (draw() & ((1ull << draw() % (s.slice + 1)) - 1));
+	unsigned int limit = draw() % (s.slice + 1);
+	s64 n = 1 + (draw() & ((1ull << (limit < s.least ? s.least : limit)) - 1));
 
 	return n < most ? n : most;
 }

@@ -40,8 +40,11 @@ static inline bool sched_on(void)
 	return __builtin_expect(!!sched_self, 0);
 }
 
-/* Begins anew with @seed, at the next thread that is announced; 0: none takes part. */
-void sched_seed(unsigned int seed);
+/*
+ * Begins anew with @seed, at the next thread that is announced; 0: none takes part. The limit of a guest's slice is
+ * 2^@slice instructions at least, 0 to 11: short slices are what most of the time goes into.
+ */
+void sched_seed(unsigned int seed, unsigned int slice);
 /* Another thread may go on here. @where: a static string. Only if sched_on(). */
 void sched_point(const char *where);
 /* The caller can't go on until another thread has done something. Only if sched_on(). */

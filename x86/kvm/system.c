@@ -73,7 +73,7 @@ const char *intree_config(const char *config)
 	pthread_mutex_unlock(&params_lock);
 	change.new = p;
 	if (seeded)
-		sched_seed(p.interleave);
+		sched_seed(p.interleave, p.interleave_slice);
 	fd_each_vm(change_one, &change);
 	return NULL;
 }

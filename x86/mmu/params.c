@@ -53,6 +53,8 @@ static const struct param params[] = {
 	PARAM_UINT(seed, 0, ~0u, "the processor's TLB evicts and prefetches by this; 0: never"),
 	PARAM_UINT(interleave, 0, ~0u,
 		   "vCPUs' threads take turns in an order of this seed; 0: free"),
+	PARAM_UINT(interleave_slice, 0, 11,
+		   "with it a guest's turn has up to 2^this instructions at the least"),
 };
 
 static const char *const nx_huge_names[] = {

@@ -31,10 +31,11 @@ struct mmu_params {
 	unsigned int nx_huge_pages_recovery_period_ms; /* 0: derived from the ratio */
 	unsigned int
 		maxphyaddr; /* bits of physical addresses, of the host and for guests: 36 to 52 */
-	unsigned int max_huge_level; /* largest SPTE: 1 (4 KiB) to 3 (1 GiB) */
-	unsigned int check;	     /* mmu_check() 1: when due; 2: after every exit */
-	unsigned int seed;	     /* software CPU: evicts and prefetches by this; 0: never */
-	unsigned int interleave;     /* threads take turns by this seed; 0: they run freely */
+	unsigned int max_huge_level;   /* largest SPTE: 1 (4 KiB) to 3 (1 GiB) */
+	unsigned int check;	       /* mmu_check() 1: when due; 2: after every exit */
+	unsigned int seed;	       /* software CPU: evicts and prefetches by this; 0: never */
+	unsigned int interleave;       /* threads take turns by this seed; 0: they run freely */
+	unsigned int interleave_slice; /* a guest's turn: up to 2^this instructions at the least */
 };
 
 /* The defaults. */

@@ -15,8 +15,8 @@
 #include "program.h"
 
 struct model_result {
-	bool wrong;	 /* the engine did what is not allowed; else all is well */
-	u32 step;	 /* the step that showed it, or the last one of its batch */
+	bool wrong; /* the engine did what is not allowed; else all is well */
+	u32 step; /* the step that showed it, or the last one of its batch; before: the one that it has come to */
 	char text[1024]; /* what was expected, what came */
 	u64 judged;	 /* steps that were run and judged */
 	u64 left_out;

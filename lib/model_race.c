@@ -350,6 +350,7 @@ u32 model_together(struct model *m, u32 first)
 			add_operation(m, &r, i);
 		xadds |= m->p->steps[i].kind == STEP_XADD;
 	}
+	m->step = m->res->step = r.end - 1;
 	run(m, &r, seed);
 	m->step = r.end - 1;
 	check_answers(m, &r, &added);

@@ -78,6 +78,7 @@ static void repeat(struct model *m, u32 i)
 void model_take(struct model *m, u32 i)
 {
 	m->taken = i;
+	m->res->step = i;
 	if (m->p->steps[i].kind == STEP_AGAIN)
 		repeat(m, i);
 	else

@@ -23,7 +23,7 @@ void program_random(struct program *p, const struct random_options *o);
 /*
  * Makes @p smaller while @fails(@arg, program) is true of what is left: drops the steps after the
  * last one needed, chunks of falling size, single steps; then makes what is left simpler (fewer
- * vCPUs, flags and levels of detail). Calls @fails at most @tries times. Returns how often it did.
+ * vCPUs, flags and levels of detail; other names for tables, roots and addresses, so that more steps can be dropped). Calls @fails at most @tries times. Returns how often it did.
  */
 u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct program *p), void *arg,
 		   u32 tries);

@@ -5,16 +5,12 @@
  */
 #include <string.h>
 
-#include "random_program.h"
+#include "shrink_priv.h"
 
-#define MAX_PAIRS 32 /* steps, of which all pairs are tried */
-
-struct shrink {
-	struct program *best;
-	bool (*fails)(void *arg, const struct program *p);
-	void *arg;
-	u32 tries, max;
-};
+#define MAX_PAIRS   32 /* steps, of which all pairs are tried */
+#define MAX_TRIPLES 16
+#define ORDERS	    40 /* other orders of a race that are tried when one step is dropped */
+#define FEW_ORDERS  4  /* … when several are */
 
 /* Takes @p over as the best one if it still fails. */
 static bool attempt(struct shrink *s, const struct program *p)
@@ -28,6 +24,44 @@ static bool attempt(struct shrink *s, const struct program *p)
 	return true;
 }
 
+bool shrink_attempt(struct shrink *s, struct program *p)
+{
+	struct step *race = NULL;
+	u32 orders = p->nr_steps + 1 == s->best->nr_steps ? ORDERS : FEW_ORDERS;
+	u64 order;
+
+	if (attempt(s, p))
+		return true;
+	/* With a step less, who comes when is another matter. */
+	for (u32 i = 0; i < p->nr_steps && p->nr_steps <= MAX_PAIRS; i++)
+		if (p->steps[i].kind == STEP_TOGETHER)
+			race = &p->steps[i];
+	if (!race || p->nr_steps >= s->best->nr_steps)
+		return false;
+	order = race->value;
+	for (u32 i = 0; i < orders; i++) {
+		race->value = (order + 1 + i) * 0x9e37 & 0xffff;
+		if (attempt(s, p))
+			return true;
+	}
+	race->value = order;
+	return false;
+}
+
+void shrink_drop(struct program *p, u32 from, u32 n)
+{
+	for (u32 i = from + n; i < p->nr_steps; i++) {
+		struct step *s = &p->steps[i];
+		u32 first = i > s->number ? i - s->number : 0, end = from + n;
+
+		/* What is repeated is what is left of it. */
+		if (s->kind == STEP_AGAIN && end > first)
+			s->number -= end - (first > from ? first : from);
+	}
+	memmove(&p->steps[from], &p->steps[from + n], (p->nr_steps - from - n) * sizeof(*p->steps));
+	p->nr_steps -= n;
+}
+
 /* Without steps [@from, @from + @n). */
 static bool without(struct shrink *s, u32 from, u32 n)
 {
@@ -35,9 +69,8 @@ static bool without(struct shrink *s, u32 from, u32 n)
 	bool kept;
 
 	program_copy(&p, s->best);
-	memmove(&p.steps[from], &p.steps[from + n], (p.nr_steps - from - n) * sizeof(*p.steps));
-	p.nr_steps -= n;
-	kept = attempt(s, &p);
+	shrink_drop(&p, from, n);
+	kept = shrink_attempt(s, &p);
 	program_free(&p);
 	return kept;
 }
@@ -71,8 +104,7 @@ static void drop_steps(struct shrink *s)
 	while (again && s->tries < s->max);
 }
 
-/* Tries step @i as @with; the program is told whether it may stay. */
-static bool replace(struct shrink *s, u32 i, struct step with)
+bool shrink_replace(struct shrink *s, u32 i, struct step with)
 {
 	struct program p = {0};
 	bool kept;
@@ -81,7 +113,7 @@ static bool replace(struct shrink *s, u32 i, struct step with)
 		return false;
 	program_copy(&p, s->best);
 	p.steps[i] = with;
-	kept = attempt(s, &p);
+	kept = shrink_attempt(s, &p);
 	program_free(&p);
 	return kept;
 }
@@ -97,14 +129,35 @@ static void simplify_entry(struct shrink *s, u32 i)
 	for (k = 0; k < ARRAY_LEN(often); k++) {
 		with = s->best->steps[i];
 		with.entry.bits &= ~often[k];
-		replace(s, i, with);
+		shrink_replace(s, i, with);
 	}
 	for (k = 0; k < ARRAY_LEN(wanted); k++) {
 		with = s->best->steps[i];
 		if (with.entry.target == TARGET_RAW)
 			continue;
 		with.entry.bits |= wanted[k];
-		replace(s, i, with);
+		shrink_replace(s, i, with);
+	}
+}
+
+/* One step where many were, or fewer times. */
+static void simplify_many(struct shrink *s, u32 i)
+{
+	struct step with = s->best->steps[i];
+
+	if (step_has_parts(&with) && step_part(s->best, &s->best->steps[i], 0, &with))
+		shrink_replace(s, i, with);
+	for (with = s->best->steps[i]; with.kind == STEP_AGAIN && with.value > 1;) {
+		with.value /= 2;
+		if (!shrink_replace(s, i, with))
+			break;
+	}
+	for (u32 k = 0; k < PAGING_MAX_LEVEL; k++) {
+		with = s->best->steps[i];
+		if (with.kind != STEP_READ_ALL || with.path[k] || (int)k >= s->best->mode->levels)
+			continue;
+		with.path[k] = 1;
+		shrink_replace(s, i, with);
 	}
 }
 
@@ -115,26 +168,27 @@ static void simplify_step(struct shrink *s, u32 i)
 
 	if (with.vcpu) {
 		with.vcpu = 0;
-		replace(s, i, with);
+		shrink_replace(s, i, with);
 	}
 	for (flag = STEP_USER; flag <= STEP_NOFLUSH; flag <<= 1) {
 		with = s->best->steps[i];
 		with.flags &= ~flag;
-		replace(s, i, with);
+		shrink_replace(s, i, with);
 	}
 	with = s->best->steps[i];
 	if (step_is_access(&with) && with.kind != STEP_READ) {
 		with.kind =
 			with.kind == STEP_EXEC || with.kind == STEP_WRITE ? STEP_READ : STEP_WRITE;
-		replace(s, i, with);
+		shrink_replace(s, i, with);
 	}
 	with = s->best->steps[i];
 	if (with.kind != STEP_EXEC && step_is_access(&with) && with.place != PLACE_DATA) {
 		with.place = PLACE_DATA;
-		replace(s, i, with);
+		shrink_replace(s, i, with);
 	}
 	if (strchr(step_formats[s->best->steps[i].kind].operands, 'E'))
 		simplify_entry(s, i);
+	simplify_many(s, i);
 }
 
 static void simplify_header(struct shrink *s)
@@ -148,16 +202,16 @@ static void simplify_header(struct shrink *s)
 	program_copy(&p, s->best);
 	if (p.nr_vcpus != most + 1) {
 		p.nr_vcpus = most + 1;
-		attempt(s, &p);
+		shrink_attempt(s, &p);
 	}
 	if (p.backing != MEM_ANON) {
 		p.backing = MEM_ANON;
-		attempt(s, &p);
+		shrink_attempt(s, &p);
 	}
 	if (s->best->log != LOG_BITMAP) {
 		program_copy(&p, s->best);
 		p.log = LOG_BITMAP;
-		attempt(s, &p);
+		shrink_attempt(s, &p);
 	}
 	program_free(&p);
 }
@@ -173,47 +227,32 @@ static void merge_vcpus(struct shrink *s)
 			for (u32 i = 0; i < p.nr_steps; i++)
 				if (p.steps[i].vcpu == from)
 					p.steps[i].vcpu = to;
-			if (attempt(s, &p))
+			if (shrink_attempt(s, &p))
 				break;
 		}
 	}
 	program_free(&p);
 }
 
-/*
- * An entry set becomes one that is mapped with all its tables, for an address that is used later: the steps that made the
- * tables may then be left out.
- */
-static void merge_sets(struct shrink *s, u32 i)
-{
-	for (u32 k = i + 1; k < s->best->nr_steps && s->best->steps[i].kind == STEP_SET; k++) {
-		const struct step *use = &s->best->steps[k];
-		struct step with = {
-			.kind = STEP_MAP, .vcpu = use->vcpu, .entry = s->best->steps[i].entry};
-
-		if (!step_is_access(use))
-			continue;
-		memcpy(with.path, use->path, sizeof(with.path));
-		replace(s, i, with);
-	}
-}
-
-/* Steps that are of no use without each other. */
-static bool drop_pairs(struct shrink *s)
+/* Steps that are of no use without each other: @n of them, 2 or 3. */
+static bool drop_tuples(struct shrink *s, u32 n, u32 most)
 {
 	struct program p = {0};
 	bool any = false;
 
-	for (u32 i = 0; i + 1 < s->best->nr_steps && s->best->nr_steps <= MAX_PAIRS; i++) {
+	if (s->best->nr_steps > most)
+		return false;
+	for (u32 i = 0; i + 1 < s->best->nr_steps; i++) {
 		for (u32 k = i + 1; k < s->best->nr_steps; k++) {
-			u32 n = 0;
-
-			program_copy(&p, s->best);
-			for (u32 j = 0; j < p.nr_steps; j++)
-				if (j != i && j != k)
-					p.steps[n++] = p.steps[j];
-			p.nr_steps = n;
-			any |= attempt(s, &p);
+			for (u32 j = k + 1; n == 3 ? j < s->best->nr_steps : j == k + 1; j++) {
+				program_copy(&p, s->best);
+				if (n == 3)
+					shrink_drop(&p, j, 1);
+				if (k < p.nr_steps)
+					shrink_drop(&p, k, 1);
+				shrink_drop(&p, i, 1);
+				any |= shrink_attempt(s, &p);
+			}
 		}
 	}
 	program_free(&p);
@@ -231,13 +270,17 @@ u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct prog
 		before = p->nr_steps;
 		drop_steps(&s);
 		merge_vcpus(&s);
-		for (i = p->nr_steps; i-- > 0;)
-			merge_sets(&s, i);
+		shrink_by_maps(&s);
 		drop_steps(&s);
+		shrink_by_names(&s);
+		shrink_by_parts(&s);
 		for (i = 0; i < p->nr_steps; i++)
 			simplify_step(&s, i);
 		simplify_header(&s);
-		again = drop_pairs(&s);
+		drop_steps(&s);
+		again = drop_tuples(&s, 2, MAX_PAIRS);
+		if (!again && p->nr_steps == before)
+			again = drop_tuples(&s, 3, MAX_TRIPLES);
 	} while ((again || p->nr_steps < before) && s.tries < s.max);
 	return s.tries;
 }

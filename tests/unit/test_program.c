@@ -307,6 +307,83 @@ TEST(shrinks, .what = "what is left after shrinking is what the failure needs")
 	EXPECT_EQ(p.nr_vcpus, 1);
 }
 
+/* "Fails" when there is a map, and an entry is set of a table that the root in use leads to. */
+static bool needs_root(void *arg, const struct program *p)
+{
+	u8 root = 0, link = 0, table = 0;
+	bool mapped = false;
+
+	++*(u32 *)arg;
+	for (u32 i = 0; i < p->nr_steps; i++) {
+		const struct step *s = &p->steps[i];
+
+		if (s->kind == STEP_CR3)
+			root = s->number;
+		if (s->kind == STEP_SET && s->table == root && s->entry.target == TARGET_TABLE) {
+			link = s->index;
+			table = s->entry.number;
+		}
+		mapped |= s->kind == STEP_MAP;
+		/* what it makes below the root */
+		if (s->kind == STEP_MAP && s->path[0] != link) {
+			link = s->path[0];
+			table = PROGRAM_ROOTS;
+		}
+		if (mapped && link && s->kind == STEP_SET && s->table == table && s->table != root)
+			return true;
+	}
+	return false;
+}
+
+/* "Fails" when a write and a change of WP, and nothing else, are repeated. */
+static bool needs_again(void *arg, const struct program *p)
+{
+	u32 n = p->nr_steps;
+
+	++*(u32 *)arg;
+	return n >= 3 && p->steps[n - 1].kind == STEP_AGAIN && p->steps[n - 1].number >= 2 &&
+	       p->steps[n - 1].value >= 2 &&
+	       p->steps[n - p->steps[n - 1].number - 1].kind == STEP_WRITE &&
+	       p->steps[n - 2].kind == STEP_WP;
+}
+
+TEST(shrinks_by_names,
+     .what = "what only made other tables, roots or repetitions is left out when it shrinks")
+{
+	static const struct {
+		const char *steps, *left;
+		bool (*fails)(void *arg, const struct program *p);
+	} cases[] = {
+		{"v0 cr3 2 pcid 0\n"
+		 "v0 set t2[1] t7+pwu\n"
+		 "v0 map 1.1.1.1 f0+pwu\n"
+		 "v0 set t7[2] f1+pwu\n",
+		 "v0 map 1.1.1.1 f0+pwu\nv0 set t3[2] f1+pwu\n", needs_root},
+		{"v0 smep 1\n"
+		 "v0 write 1.1.1.1/data 0x1\n"
+		 "v0 smap 1\n"
+		 "v0 read 1.1.1.1/data\n"
+		 "v0 wp 0\n"
+		 "host again 4 0x100\n",
+		 "v0 write 1.1.1.1/data 0x1\nv0 wp 0\nhost again 2 0x2\n", needs_again},
+	};
+
+	for (u32 i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[512], error[256] = "", *left;
+		struct program p;
+		u32 calls = 0;
+		size_t len;
+
+		len = snprintf(text, sizeof(text), "%s%s", HEADER, cases[i].steps);
+		ASSERT(program_parse(&p, "x", text, len, error, sizeof(error)), "%s", error);
+		program_shrink(&p, cases[i].fails, &calls, 5000);
+		left = printed(&p, &len);
+		EXPECT_STREQ(strstr(left, "v0 "), cases[i].left);
+		free(left);
+		program_free(&p);
+	}
+}
+
 /* --- the oracle ------------------------------------------------------------------------------- */
 
 #define ARENA	(16 * SZ_4K)

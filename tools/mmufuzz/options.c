@@ -30,7 +30,7 @@ static const char usage[] =
 	"  --keep-going     go on after a finding (default: stop at the first)\n"
 	"  --no-shrink      leave findings as they are\n"
 	"  --shrink-time S  seconds for that, at most, for each finding (default 120)\n"
-	"  --tries N        programs tried to shrink a finding (default 5000)\n"
+	"  --tries N        programs tried to shrink a finding (default 20000)\n"
 	"  --output DIR     where findings go (default out/fuzz)\n"
 	"  --resume         go on where the campaign of that DIR stopped\n"
 	"  --replay FILE    run that program; with --shrink also print it made smaller\n"
@@ -254,7 +254,7 @@ void options_parse(struct options *o, int argc, char **argv)
 	*o = (struct options){.seed = 1,
 			      .seconds = 60,
 			      .jobs = 2,
-			      .tries = 5000,
+			      .tries = 20000,
 			      .shrink_seconds = 120,
 			      .shrink = true,
 			      .output = "out/fuzz"};

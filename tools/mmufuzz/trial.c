@@ -112,7 +112,7 @@ u32 trial_shrink(struct program *p, enum trial_end end, const struct options *o)
 
 	/* Nothing after the step that showed it is needed. */
 	trial_run(p, false, &t);
-	if (t.end == TRIAL_WRONG && t.step + 1 < p->nr_steps) {
+	if (t.end == end && t.step + 1 < p->nr_steps) {
 		struct program cut = {0};
 
 		program_copy(&cut, p);

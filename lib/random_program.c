@@ -430,7 +430,8 @@ void program_random(struct program *p, const struct random_options *o)
 	p->backing = o->thp ? MEM_THP : MEM_ANON;
 	p->log = o->log;
 	g.slot_there = true;
-	g.races = gen_chance(&g, 30) ? 70 : 4;
+	/* A race of three is much likelier to meet somebody in the midst of something. */
+	g.races = gen_chance(&g, 12 * o->vcpus) ? 70 : 4;
 	for (i = 0; i < 3 * PROGRAM_ROOTS; i++)
 		g.pdpte[i] = i % PROGRAM_TABLES;
 	for (i = 0; i < FAVOURITES; i++)

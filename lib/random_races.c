@@ -96,10 +96,11 @@ static void discard_race(struct gen *g)
 	u32 block = gen_chance(g, 90) ? PROGRAM_BLOCKS - 1 : gen_below(g, PROGRAM_BLOCKS),
 	    self = g->vcpu, i, k;
 	u32 n = gen_chance(g, 50) ? 3 + gen_below(g, 6) : 12 + gen_below(g, 30);
-	u32 hosts = 100 * (1 + gen_below(g, 4)) / n, pages = 1 + gen_below(g, NEIGHBOURS);
+	bool whole = gen_chance(g, 50), stores = gen_chance(g, 60);
+	u32 hosts = 100 * (1 + gen_below(g, 4)) / n;
+	u32 pages = whole && gen_chance(g, 70) ? NEIGHBOURS : 1 + gen_below(g, NEIGHBOURS);
 	u64 bits = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
 	u8 flags = gen_chance(g, 50) ? STEP_USER : STEP_AC, path[NEIGHBOURS][PAGING_MAX_LEVEL];
-	bool whole = gen_chance(g, 50), stores = gen_chance(g, 60);
 
 	for (i = 0; i < pages; i++) {
 		memcpy(path[i], g->favourite[0], PAGING_MAX_LEVEL);

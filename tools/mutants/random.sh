@@ -40,7 +40,7 @@ mkdir -p "$output"
 config_of() {
 	case $2 in
 	nx) echo "$3,nx_huge_pages=force,nx_huge_pages_recovery_ratio=1,nx_huge_pages_recovery_period_ms=5,check=1" ;;
-	*) echo "${3%,interleave=1},check=1" ;;
+	*) echo "${3%,interleave=*},check=1" ;;
 	esac
 }
 

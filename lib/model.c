@@ -127,6 +127,11 @@ void model_store(struct model *m, struct frame *f, int cell, u64 value)
 	model_touch(m, f);
 }
 
+u64 model_set_ahead(const struct model *m, int cell, u64 value)
+{
+	return m->speculates && cell != DATA_CELL && (value & PTE_P) ? PTE_A & ~value : 0;
+}
+
 void model_store_unlogged(struct model *m, struct frame *f, int cell, u64 value)
 {
 	struct cell *c = &f->cell[cell];
@@ -134,7 +139,7 @@ void model_store_unlogged(struct model *m, struct frame *f, int cell, u64 value)
 	for (u32 i = 0; cell != DATA_CELL && i < m->vm->nr_vcpus; i++)
 		oracle_stored(m->vcpu[i].history, f->gpa + cell_offset(m, cell), c->value);
 	c->value = value & cell_mask(m, cell);
-	c->may = 0;
+	c->may = model_set_ahead(m, cell, c->value);
 }
 
 u64 model_entry(const struct model *m, const struct entry_spec *e)
@@ -346,11 +351,13 @@ static void clear_by_hand_all(struct vm *vm)
 static void set_up(struct model *m)
 {
 	const struct program *p = m->p;
+	char seed[16];
 	u32 i;
 
 	m->m = p->mode;
 	m->kernel = engine()->kernel_memory;
 	m->machine = engine()->machine;
+	m->speculates = engine_param("seed", seed, sizeof(seed)) && strcmp(seed, "0");
 	m->shadow = mmu_kind() == MMU_SHADOW;
 	m->rsvd_without_p = quirk_rsvd_without_p();
 	m->rmw_reads_first = quirk_rmw_reads_first();
@@ -578,8 +585,11 @@ static void check_memory(struct model *m, u32 step)
 					step + 1, f->gpa + cell_offset(m, k), now, c->value,
 					c->may);
 			c->value = now;
-			c->may = 0;
+			c->may = model_set_ahead(m, k, now);
 		}
+		/* As an entry it belongs to no place that programs use, but to one that may be walked ahead. */
+		if (m->speculates && (f->head & PTE_P))
+			f->head |= head & PTE_A;
 		if (!f->is_table && head != f->head)
 			model_wrong(
 				m, step,

@@ -144,8 +144,9 @@ struct model {
 	bool bad;     /* no manual tells */
 	/* quirks.h, asked once: an answer takes a look at the environment and at parameters */
 	bool rsvd_without_p, rmw_reads_first, invlpg_keeps_code;
-	bool together; /* the host's steps are taken while vCPUs run */
-	bool raced;    /* some were */
+	bool speculates; /* the in-tree processor with parameter seed */
+	bool together;	 /* the host's steps are taken while vCPUs run */
+	bool raced;	 /* some were */
 	struct {
 		struct frame *frame;
 		u8 cell;
@@ -154,6 +155,8 @@ struct model {
 };
 
 enum where model_where(struct model *m, gpa_t gpa, struct frame **frame);
+/* What a processor that walks ahead of any use may add to an entry that holds @value. SDM vol. 3 4.8. */
+u64 model_set_ahead(const struct model *m, int cell, u64 value);
 /* Writes the function of a frame of data, as the host. */
 void model_fill_function(struct frame *f);
 /* The frame's cell at @gpa, or -1. */

@@ -315,7 +315,8 @@ static void settle(struct model *m, const struct race *r, bool xadds, u64 *gaine
 				*gained += (now - before) & width_of(m);
 			if (now != before)
 				model_store_unlogged(m, f, k, now);
-			f->cell[k].may = 0;
+			else
+				f->cell[k].may = model_set_ahead(m, k, now);
 			/* What the host does isn't logged. */
 			if (log && !f->read_only && now != f->copy[k] && (now || !f->zeroed))
 				f->dirty = true;

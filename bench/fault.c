@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 		    "The cost of a 4 KiB page fault, beside the host's own minor fault.");
 	if (bench_quick())
 		size /= 8;
-	vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = size, .run_seconds = 60);
+	vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = 2, .mem_size = size, .run_ms = 60000);
 	vm_map(vm, vm->test_gva, vm->mem->gpa, size, 1, PTE_W | PTE_U);
 	memset(vm->mem->hva, 1, size);
 	fd = memfd_create("bench", MFD_CLOEXEC);

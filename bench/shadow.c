@@ -51,7 +51,7 @@ static double run(struct vcpu *v)
 /* A VM that may have any number of shadow pages. */
 static struct vm *make_vm(u64 size)
 {
-	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = size, .run_seconds = 120);
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = size, .run_ms = 120000);
 
 	vm_ioctl(vm, KVM_SET_NR_MMU_PAGES, (void *)100000l);
 	return vm;

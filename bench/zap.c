@@ -42,7 +42,7 @@ static bool intree(void)
 static struct vm *make_vm(u64 size, u32 vcpus, int level, struct memory *host)
 {
 	struct vm *vm = vm_create(paging_mode(PM_LA48), .nr_vcpus = vcpus, .mem_size = VM_NO_MEM,
-				  .run_seconds = 600);
+				  .run_ms = 600000);
 	u64 chunk = host->size, at;
 	u32 id = 2;
 

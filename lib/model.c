@@ -367,7 +367,9 @@ static void set_up(struct model *m)
 	model_log_set_up(m);
 	m->vm = vm_create(p->mode, .nr_vcpus = p->nr_vcpus, .mem_size = MEM_SIZE,
 			  .mem_gpa = HOME_GPA, .backing = p->backing,
-			  .run_seconds = m->kernel ? 0 : RUN_SECONDS,
+			  .run_ms = m->kernel	      ? 0
+				    : m->o->impatient ? IMPATIENT_MS
+						      : RUN_MS,
 			  .early = m->log == LOG_MANUAL		 ? clear_by_hand
 				   : m->log == LOG_INITIALLY_SET ? clear_by_hand_all
 								 : NULL,

@@ -3,8 +3,10 @@
  * The host's steps, between batches: memslots, dirty logs, and changes of the memory below.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "engine.h"
 #include "model_priv.h"
@@ -16,6 +18,8 @@
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
+
+#define MAX_PERIOD 20 /* milliseconds */
 
 static void set_gpa(struct model *m, gpa_t gpa)
 {
@@ -160,6 +164,27 @@ static bool alias_step(struct model *m, u32 kind)
 	return true;
 }
 
+/*
+ * Three periods of the thread that makes pages huge again. Where it is a matter of minutes, or of nothing, nobody
+ * waits.
+ */
+static bool recover_step(void)
+{
+	struct timespec wait = {0};
+	char period[32];
+	long ms;
+
+	if (!engine_param_bool("nx_huge_pages", false) ||
+	    !engine_param("nx_huge_pages_recovery_period_ms", period, sizeof(period)))
+		return false;
+	ms = strtol(period, NULL, 10);
+	if (ms < 1 || ms > MAX_PERIOD)
+		return false;
+	wait.tv_nsec = 3 * ms * 1000000;
+	nanosleep(&wait, NULL);
+	return true;
+}
+
 bool model_host_step(struct model *m, const struct step *s)
 {
 	struct memory *mem = &m->vm->mem->mem;
@@ -211,6 +236,8 @@ bool model_host_step(struct model *m, const struct step *s)
 			if (!m->frame[PROGRAM_TABLES + i].function)
 				model_fill_function(&m->frame[PROGRAM_TABLES + i]);
 		return true;
+	case STEP_RECOVER:
+		return recover_step();
 	case STEP_APART:
 		return true;
 	default:

@@ -67,7 +67,7 @@ static enum ending try_op(const struct paging_mode *mode, struct agent_op op, bo
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		test_detach();
 		setenv("MMUSCOPE_STRICT", "1", 1); /* no probing from within a probe */
-		vm = vm_create(mode, .mem_size = VM_NO_MEM, .run_seconds = 5);
+		vm = vm_create(mode, .mem_size = VM_NO_MEM, .run_ms = 5000);
 		vm->vcpu[0]->other_exit = give_up;
 		res = guest_op_op(vm->vcpu[0], op);
 		_exit(res.status == AGENT_BAD_OP || (want_ok && res.status != AGENT_OK)

@@ -59,6 +59,7 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_ALIAS] = {"alias", "N", 2},
 	[STEP_ZERO_BLOCK] = {"zero-block", "N", PROGRAM_BLOCKS - 1},
 	[STEP_AGAIN] = {"again", "NV", MAX_AGAIN},
+	[STEP_RECOVER] = {"recover", "", 0},
 	[STEP_REFILL] = {"refill", "", 0},
 };
 

@@ -128,6 +128,7 @@ enum step_kind {
 	STEP_ZERO_BLOCK, /* MADV_DONTNEED of all that a block is part of */
 	STEP_AGAIN,	 /* so many of the steps before, so many times more */
 	STEP_REFILL,	 /* the functions that went with what was discarded are written anew */
+	STEP_RECOVER,	 /* waits until huge pages that code has broken up may have come back */
 	STEP_KINDS
 };
 

@@ -187,6 +187,23 @@ static void fill_ring(struct gen *g)
 	put(g, STEP_AGAIN, NULL, 2)->value = 200 + gen_below(g, 100);
 }
 
+/* Code breaks a huge page up, which comes back after a while. */
+static void break_up(struct gen *g)
+{
+	u8 path[PAGING_MAX_LEVEL];
+
+	some_path(g, path);
+	put_map(g, path, TARGET_BLOCK, gen_below(g, PROGRAM_BLOCKS), RIGHTS | PTE_PS);
+	put(g, STEP_INVLPG, path, 0);
+	put_access(g, STEP_EXEC, path, 0);
+	put_access(g, gen_chance(g, 50) ? STEP_READ : STEP_WRITE, path, 0);
+	put(g, STEP_RECOVER, NULL, 0);
+	put_access(g, STEP_READ, path, 0);
+	path[g->p->mode->levels - 1] = 1 + gen_below(g, PROGRAM_INDICES);
+	put_access(g, gen_chance(g, 70) ? STEP_EXEC : STEP_WRITE, path, 0);
+	put_access(g, STEP_READ, path, 0);
+}
+
 void gen_special(struct gen *g)
 {
 	u32 dice = gen_below(g, 100);
@@ -199,4 +216,6 @@ void gen_special(struct gen *g)
 		rights_fan(g);
 	else if (dice < 74 && g->o->host && g->slot_there && g->p->log == LOG_RING)
 		fill_ring(g);
+	else if (dice >= 74 && dice < 84 && g->o->host && g->slot_there)
+		break_up(g);
 }

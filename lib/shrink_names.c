@@ -87,9 +87,26 @@ static bool drop_link(struct shrink *s, u32 i)
 	return kept;
 }
 
+/* A store to some address that is a table's becomes one to the table. */
+static void set_for_store(struct shrink *s, u32 i)
+{
+	struct step from = s->best->steps[i], with = {.kind = STEP_SET, .vcpu = from.vcpu};
+
+	if (from.kind != STEP_WRITE || from.place >= PROGRAM_INDICES)
+		return;
+	with.index = from.place + 1;
+	with.entry = from.entry;
+	for (with.table = 0; with.table < PROGRAM_TABLES; with.table++)
+		if (shrink_replace(s, i, with))
+			return;
+}
+
 void shrink_by_maps(struct shrink *s)
 {
 	u32 i;
+
+	for (i = 0; i < s->best->nr_steps && s->best->nr_steps <= MAX_ALIKE; i++)
+		set_for_store(s, i);
 
 	for (i = s->best->nr_steps; i-- > 0;)
 		map_for_set(s, i);

@@ -24,7 +24,7 @@
 #define STALL_SIGNAL SIGUSR1
 #define CASE_SIGNAL  SIGUSR2 /* the framework: the case's time is nearly up */
 
-#define DEFAULT_SECONDS 15 /* for a batch */
+#define DEFAULT_MS 15000 /* for a batch */
 
 static struct vm *live[16];
 
@@ -53,9 +53,9 @@ static u64 now_ns(void)
 
 static u64 limit_ns(const struct vcpu *v)
 {
-	u32 seconds = v->vm->config.run_seconds;
+	u32 ms = v->vm->config.run_ms;
 
-	return (seconds ? seconds : DEFAULT_SECONDS) * 1000000000ull;
+	return (ms ? ms : DEFAULT_MS) * 1000000ull;
 }
 
 static void set_timer(struct vcpu *v, u64 ns)

@@ -103,7 +103,7 @@ struct vm_config {
 	u64 cr4;		/* bits to have set in addition from the start */
 	bool irqchip;		/* in-kernel irqchip */
 	u32 dirty_ring_entries; /* per vCPU; 0: no dirty ring */
-	u32 run_seconds;	/* a batch that runs longer is a stalled vCPU; 0: 15 */
+	u32 run_ms;		/* a batch that runs longer is a stalled vCPU; 0: 15000 */
 	/* Called between KVM_CREATE_VM and anything else, to enable capabilities. */
 	void (*early)(struct vm *vm);
 	/* Called with the CPUID that a vCPU will get, to edit it. */

@@ -307,7 +307,7 @@ TEST(table, .what = "a table that the log protects as well is protected in every
  */
 static void generation_body(struct test *t, unsigned int seed)
 {
-	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = SZ_2M, .run_seconds = 8);
+	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = SZ_2M, .run_ms = 8000);
 	struct memslot *s = slot_add(vm, 2, 512 * MiB, SZ_4K, MEM_ANON, 0);
 	struct aspace as[SPACES];
 	gva_t gva = vm->test_gva;

@@ -241,7 +241,7 @@ TEST(levels_mixed,
 TEST(root_becomes_data, .what = "a root that is written in pieces stays a root",
      .modes = MODE(PM_LA48) | MODE(PM_32))
 {
-	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = 1 * MiB, .run_seconds = 5);
+	struct vm *vm = vm_create(t->mode, .nr_vcpus = 2, .mem_size = 1 * MiB, .run_ms = 5000);
 	u32 size = t->mode->pte_size, top = level_entries(t->mode, t->mode->levels) / 2 + 100;
 	gva_t gva = vm->test_gva;
 	u32 n, round, first, last;

@@ -16,18 +16,17 @@
 
 #define PATIENCE 40 /* seconds; a vCPU that does not come back is noticed after 15 */
 
-static void run_child(const struct program *p, bool verbose, struct model_result *res, int said)
+static void run_child(const struct program *p, const struct model_options *o,
+		      struct model_result *res, int said)
 {
-	struct model_options o = {.verbose = verbose};
-
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGINT, SIG_IGN);
-	if (!verbose) {
+	if (!o->verbose) {
 		dup2(said, 1);
 		dup2(said, 2);
 	}
 	alarm(PATIENCE);
-	model_run(p, &o, res);
+	model_run(p, o, res);
 	fflush(NULL);
 	_exit(res->wrong ? EXIT_WRONG : 0);
 }
@@ -48,7 +47,7 @@ static void last_words(int said, struct trial *t, int status)
 	t->text[n + (got > 0 ? got : 0)] = 0;
 }
 
-void trial_run(const struct program *p, bool verbose, struct trial *t)
+static void try_program(const struct program *p, const struct model_options *o, struct trial *t)
 {
 	struct model_result *res =
 		mmap(NULL, sizeof(*res), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -59,7 +58,7 @@ void trial_run(const struct program *p, bool verbose, struct trial *t)
 	fflush(NULL);
 	pid = res == MAP_FAILED || said < 0 ? -1 : fork();
 	if (!pid)
-		run_child(p, verbose, res, said);
+		run_child(p, o, res, said);
 	if (pid < 0) {
 		perror("mmufuzz");
 		exit(2);
@@ -83,6 +82,11 @@ void trial_run(const struct program *p, bool verbose, struct trial *t)
 	munmap(res, sizeof(*res));
 }
 
+void trial_run(const struct program *p, bool verbose, struct trial *t)
+{
+	try_program(p, &(struct model_options){.verbose = verbose}, t);
+}
+
 struct shrinking {
 	enum trial_end end;
 	double said; /* when progress was told last */
@@ -100,7 +104,7 @@ static bool fails_alike(void *arg, const struct program *p)
 		s->said = seconds_now();
 		say_progress("shrinking, at %u steps", p->nr_steps);
 	}
-	trial_run(p, false, &t);
+	try_program(p, &(struct model_options){.impatient = true}, &t);
 	return t.end == s->end;
 }
 

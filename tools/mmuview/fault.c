@@ -88,7 +88,7 @@ static void answer(struct vcpu *v, struct kvm_run *run, void *arg)
 void view_fault(const struct view_options *opt)
 {
 	u64 size = (u64)opt->faults * SZ_4K;
-	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = size, .run_seconds = 60);
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .mem_size = size, .run_ms = 60000);
 	gva_t mmio = vm->test_gva + SZ_1G;
 	struct events ev;
 

@@ -104,7 +104,7 @@ static void sample(struct vcpu *v, volatile u32 *stop, const struct view_options
 
 void view_loads(const struct view_options *opt)
 {
-	struct vm *vm = vm_create(paging_mode(PM_LA48), .run_seconds = 3600);
+	struct vm *vm = vm_create(paging_mode(PM_LA48), .run_ms = 3600000);
 	struct vcpu *v = vm->vcpu[0];
 	gpa_t list = vm_alloc_table(vm), stop_gpa = vm_alloc_table(vm);
 	volatile u32 *stop = vm_hva(vm, stop_gpa);

@@ -61,6 +61,10 @@ bool model_smm_step(struct model *m, const struct step *s)
 	if (!make_slots(m))
 		return false;
 	if (s->kind == STEP_SMM_SET) {
+		/* The first one lets SMM write to what becomes a table later, unseen: smm.tables_mapped. */
+		if (m->kernel && m->shadow && m->smm_stored)
+			return false;
+		m->smm_stored = true;
 		set_entry(m, s, p);
 		return true;
 	}

@@ -26,7 +26,14 @@ struct insn_cache {
 
 struct insn_cache *insn_cache_new(void)
 {
-	return calloc(1, sizeof(struct insn_cache));
+	struct insn_cache *cache = aligned_alloc(64, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	/* The rest is written before it's read, and most of it never. */
+	memset(cache->bucket, 0, sizeof(cache->bucket));
+	cache->nr_blocks = cache->used = 0;
+	return cache;
 }
 
 void insn_cache_free(struct insn_cache *cache)
@@ -41,7 +48,8 @@ static inline bool unchanged(const struct block *b)
 	u64 changed = 0;
 
 	for (unsigned int i = 0; i < b->nr_words; i++)
-		changed |= (__atomic_load_n(&code[i], __ATOMIC_RELAXED) ^ b->word[i]) & b->mask[i];
+		changed |= (__atomic_load_n(&code[i], __ATOMIC_RELAXED) ^ b->word[i].value) &
+			   b->word[i].mask;
 	return !changed;
 }
 
@@ -158,9 +166,13 @@ build(struct cpu *cpu, const u8 *host, gva_t gva, enum decode_mode mode)
 	b->nr = nr;
 	b->len = at - start;
 	b->nr_words = (at + 7) / 8;
-	memcpy(b->word, word, sizeof(word));
-	memset(b->mask, 0, sizeof(b->mask));
-	memset((u8 *)b->mask + start, 0xff, b->len);
+	for (unsigned int i = 0; i < b->nr_words; i++) {
+		b->word[i].value = word[i];
+		b->word[i].mask = ~0ull;
+	}
+	b->word[0].mask <<= 8 * start;
+	if (at % 8)
+		b->word[b->nr_words - 1].mask &= ~0ull >> (64 - 8 * (at % 8));
 	return b;
 }
 

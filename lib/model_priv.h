@@ -121,7 +121,7 @@ struct model {
 	struct memslot *alias;	/* over the data's memory; NULL: never was there */
 	u32 alias_kind;		/* STEP_ALIAS's number; 0: is not there */
 	struct memslot *smm[2]; /* what SMM sees of tables and data; NULL: no SMI yet */
-	bool smm_stored; /* to a table, at least once */
+	bool smm_stored;	/* to a table, at least once */
 	bool kernel, shadow;	/* the engine: /dev/kvm; the shadow MMU */
 	bool machine;		/* no hypervisor: holes are nobody's, all memory can be written */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */

@@ -35,6 +35,7 @@ static enum where data_frame(struct model *m, u64 at, struct frame **frame)
 	if (block >= PROGRAM_BLOCKS || page >= PROGRAM_INDICES)
 		return WHERE_UNKNOWN;
 	*frame = &m->frame[PROGRAM_TABLES + block * 4 + page];
+	(*frame)->reached = true; /* whoever asks does it for an access or a walk */
 	return WHERE_FRAME;
 }
 
@@ -238,6 +239,18 @@ static void fill_data(struct model *m, struct frame *f, u32 number)
 	memcpy(f->hva + cell_offset(m, LAST_CELL), &last->value, m->m->pte_size);
 }
 
+/* Entries that lead to frames, with and without the bits that somebody might want to set. */
+static void fill_rom_table(struct model *m, struct frame *f, u32 number)
+{
+	static const u64 bits[] = {0, PTE_A, PTE_A | PTE_D};
+
+	for (u32 i = 0; i < ARRAY_LEN(bits); i++) {
+		f->cell[i].value = m->frame[PROGRAM_TABLES + 3 * number + i].gpa | PTE_P | PTE_W |
+				   PTE_U | bits[i];
+		memcpy(f->hva + cell_offset(m, i), &f->cell[i].value, m->m->pte_size);
+	}
+}
+
 static void make_frames(struct model *m)
 {
 	u32 i;
@@ -265,6 +278,7 @@ static void make_frames(struct model *m)
 		f->hva = vm_hva(m->vm, f->gpa);
 		f->read_only = !m->machine;
 		fill_data(m, f, 0x200 + i);
+		fill_rom_table(m, f, i);
 	}
 }
 

@@ -34,8 +34,11 @@ void model_forget_dirty(struct model *m, bool tables)
 {
 	u32 i, end;
 
-	for (frames_of(tables, &i, &end); i < end; i++)
+	/* A ring keeps its entries whatever becomes of the slot. */
+	for (frames_of(tables, &i, &end); i < end; i++) {
 		m->frame[i].dirty = m->frame[i].in_ring = false;
+		m->frame[i].reached = m->log == LOG_RING;
+	}
 }
 
 static struct memslot *slot_of(struct model *m, bool tables)
@@ -57,6 +60,18 @@ static void lacks(struct model *m, u32 i, const char *what)
 		    f->is_table ? i : i - PROGRAM_TABLES, f->gpa);
 }
 
+/* A frame is in the log: somebody must have come there. A read may have, where it maps the page writable. */
+static void check_reached(struct model *m, u32 i)
+{
+	const struct frame *f = &m->frame[i];
+
+	if (!f->is_table && !f->reached && !m->together)
+		model_wrong(
+			m, m->step,
+			"step %u: frame %u at gpa %#lx is in the dirty log, though nobody used it",
+			m->step + 1, i - PROGRAM_TABLES, f->gpa);
+}
+
 /* --- bitmaps ------------------------------------------------------------------------------ */
 
 /* Fetches a slot's bitmap. What it marks is no longer in the log afterwards, unless that is done by hand. */
@@ -71,9 +86,11 @@ static void get_bitmap(struct model *m, bool tables, struct dirty_bitmap *b)
 		m->res->judged++;
 		if (f->dirty && !dirty_test(b, page_of(m, f)))
 			lacks(m, i, "log");
+		if (dirty_test(b, page_of(m, f)))
+			check_reached(m, i);
 		if (m->log == LOG_BITMAP) {
 			f->taken |= dirty_test(b, page_of(m, f));
-			f->dirty = false;
+			f->dirty = f->reached = false;
 		}
 	}
 }
@@ -129,7 +146,7 @@ static bool clear_some(struct model *m, u32 mask)
 		last = page | 63;
 		some.bits[page / 64] |= b.bits[page / 64] & 1ull << page % 64;
 		f->taken |= dirty_test(&b, page);
-		f->dirty = false;
+		f->dirty = f->reached = false;
 	}
 	dirty_clear(m->vm->mem, &some, first, last + 1 - first);
 	dirty_bitmap_free(&some);
@@ -195,6 +212,8 @@ static void take_ring(struct model *m, bool clear)
 		m->res->judged++;
 		if (f->dirty && !f->in_ring)
 			lacks(m, i, "ring");
+		if (f->in_ring)
+			check_reached(m, i);
 	}
 	if (!clear)
 		return;
@@ -203,6 +222,8 @@ static void take_ring(struct model *m, bool clear)
 		m->frame[i].taken |= m->frame[i].in_ring;
 	model_forget_dirty(m, false);
 	model_forget_dirty(m, true);
+	for (u32 i = 0; i < PROGRAM_TABLES + PROGRAM_FRAMES; i++)
+		m->frame[i].reached = false;
 }
 
 /* --- steps --------------------------------------------------------------------------------- */
@@ -236,7 +257,7 @@ static bool switch_log(struct model *m, bool tables, bool on)
 	*logging = on;
 	model_forget_dirty(m, tables);
 	for (frames_of(tables, &i, &end); i < end && on && m->log == LOG_INITIALLY_SET; i++)
-		m->frame[i].dirty = true;
+		m->frame[i].dirty = m->frame[i].reached = true;
 	for (frames_of(tables, &i, &end); i < end && on; i++)
 		m->frame[i].taken = true;
 	return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the parts of the model share: model.c (memory and batches), model_take.c, model_step.c, model_state.c
- * and model_smm.c (the guest's steps), model_host.c and model_log.c (the host's), model_race.c (those of all together).
+ * model_alone.c and model_smm.c (the guest's steps), model_host.c and model_log.c (the host's), model_race.c (those of all together).
  */
 #ifndef LIB_MODEL_PRIV_H
 #define LIB_MODEL_PRIV_H
@@ -43,6 +43,7 @@ struct frame {
 	bool walked;   /* was used as a page table, so the host must leave its content alone */
 	bool function; /* is there */
 	bool dirty;    /* certainly written since the dirty log was collected */
+	bool reached;  /* perhaps used, in whatever way, since then */
 	bool fresh;    /* dropped by the host, and used by nobody since */
 	bool young;    /* used since then: it can't be idle */
 	bool in_ring;  /* collected from a ring that was not reset since */
@@ -197,7 +198,15 @@ bool model_guest_step(struct model *m, const struct step *s);
 bool model_host_step(struct model *m, const struct step *s);
 gva_t model_address(const struct model *m, const struct step *s);
 bool model_access_step(struct model *m, const struct step *s);
+/* Steps that are alone in their batch; of them those in SMM. */
+bool model_alone_step(struct model *m, const struct step *s);
 bool model_smm_step(struct model *m, const struct step *s);
+/* What an access of @s's ring to @gva may come to; 0: no manual tells. */
+u32 model_judge(struct model *m, const struct step *s, gva_t gva, enum oracle_kind kind,
+		struct oracle_outcome *out);
+/* A and D after the access that was judged last. */
+void model_mark(struct model *m, const struct oracle_outcome *out, bool write, bool certain);
+u16 model_agent_flags(const struct step *s);
 /*
  * Takes the steps from @first on, up to STEP_APART or to one that can't be taken together with others. The number
  * of the next step.

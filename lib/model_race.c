@@ -317,6 +317,7 @@ static void settle(struct model *m, const struct race *r, bool xadds, u64 *gaine
 				model_store_unlogged(m, f, k, now);
 			else
 				f->cell[k].may = model_set_ahead(m, k, now);
+			f->reached = true;
 			/* What the host does isn't logged. */
 			if (log && !f->read_only && now != f->copy[k] && (now || !f->zeroed))
 				f->dirty = true;

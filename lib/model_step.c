@@ -44,10 +44,12 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	int cell;
 
 	*entry = 0;
-	if (model_where(m, gpa, &f) != WHERE_FRAME || f->read_only || model_in_alias(m, gpa)) {
+	if (model_where(m, gpa, &f) != WHERE_FRAME || (f->read_only && !m->shadow) ||
+	    model_in_alias(m, gpa)) {
 		/*
-		 * What a table does that is in MMIO or can't be marked is no matter of paging. What entries
-		 * have held is known by their own slot's addresses.
+		 * What a table does that is in MMIO is no matter of paging, nor what one does that a processor
+		 * can't mark; a shadow MMU goes by it as it is. What entries have held is known by
+		 * their own slot's addresses.
 		 */
 		m->bad = true;
 		return false;
@@ -76,9 +78,8 @@ static bool read_entry(void *arg, gpa_t gpa, unsigned int size, u64 *entry)
 	return true;
 }
 
-/* What the access may come to; 0: no manual tells. */
-static u32 judge(struct model *m, const struct step *s, gva_t gva, enum oracle_kind kind,
-		 struct oracle_outcome *out)
+u32 model_judge(struct model *m, const struct step *s, gva_t gva, enum oracle_kind kind,
+		struct oracle_outcome *out)
 {
 	struct model_vcpu *v = m->current;
 	struct oracle_regs regs = v->regs;
@@ -97,8 +98,7 @@ static u32 judge(struct model *m, const struct step *s, gva_t gva, enum oracle_k
 	return m->bad || overflow || nr > MAX_OUTCOMES ? 0 : nr;
 }
 
-/* A and D after the access that was judged last. */
-static void mark(struct model *m, const struct oracle_outcome *out, bool write, bool certain)
+void model_mark(struct model *m, const struct oracle_outcome *out, bool write, bool certain)
 {
 	bool back = oracle_looked_back(m->current->history);
 	u32 i;
@@ -110,7 +110,7 @@ static void mark(struct model *m, const struct oracle_outcome *out, bool write, 
 		for (i = 0; i < m->nr_touched; i++) {
 			struct cell *c = &m->touched[i].frame->cell[m->touched[i].cell];
 
-			if (c->value & PTE_P)
+			if ((c->value & PTE_P) && !m->touched[i].frame->read_only)
 				c->may |= (PTE_A | (write ? PTE_D : 0)) & ~c->value;
 		}
 		return;
@@ -120,7 +120,7 @@ static void mark(struct model *m, const struct oracle_outcome *out, bool write, 
 		struct cell *c;
 		int cell;
 
-		if (model_where(m, out->entry[i].gpa, &f) != WHERE_FRAME)
+		if (model_where(m, out->entry[i].gpa, &f) != WHERE_FRAME || f->read_only)
 			continue;
 		cell = model_cell(m, f, out->entry[i].gpa);
 		if (cell < 0)
@@ -315,7 +315,7 @@ static bool wrong_exchange(struct model *m, const struct step *s, const struct o
 		o->mask != width_mask(m) || is_own_entry(m, o));
 }
 
-static u16 agent_flags(const struct step *s)
+u16 model_agent_flags(const struct step *s)
 {
 	return (s->flags & STEP_USER ? AGENT_USER : 0) | (s->flags & STEP_AC ? AGENT_AC : 0);
 }
@@ -330,7 +330,7 @@ static bool access_step(struct model *m, const struct step *s)
 	bool write = kinds[s->kind].oracle == ORACLE_WRITE, certain = true;
 	struct frame *f;
 	struct expect *e;
-	u32 nr = judge(m, s, gva, kinds[s->kind].oracle, out), i;
+	u32 nr = model_judge(m, s, gva, kinds[s->kind].oracle, out), i;
 
 	if (!nr || loses_smap(m, s))
 		return false;
@@ -350,7 +350,7 @@ static bool access_step(struct model *m, const struct step *s)
 	 */
 	for (i = 0; i < nr && m->kernel && m->shadow; i++)
 		certain &= !o[i].mmio;
-	mark(m, &out[0], write, certain);
+	model_mark(m, &out[0], write, certain);
 	/* Marking may have changed the very word. */
 	for (i = 0; i < nr; i++)
 		if (out[i].verdict == ORACLE_OK)
@@ -364,7 +364,7 @@ static bool access_step(struct model *m, const struct step *s)
 	compare &= width_mask(m);
 	e = model_expect(m, (struct agent_op){
 				    .kind = kinds[s->kind].agent,
-				    .flags = agent_flags(s),
+				    .flags = model_agent_flags(s),
 				    .size = s->kind == STEP_EXEC ? 0 : m->width,
 				    .addr = gva,
 				    .value = write && s->kind >= STEP_CMPXCHG &&
@@ -393,7 +393,7 @@ bool model_may_race(struct model *m, const struct step *s, bool tables)
 
 	if (s->kind != STEP_EXEC && s->place >= PLACE_CROSS)
 		return false;
-	nr = judge(m, s, gva, kinds[s->kind].oracle, out);
+	nr = model_judge(m, s, gva, kinds[s->kind].oracle, out);
 	if (!nr || loses_smap(m, s) || (s->kind == STEP_XADD && m->rmw_reads_first))
 		return false;
 	for (i = 0; i < m->nr_touched && tables; i++)
@@ -414,7 +414,7 @@ struct agent_op model_race_op(const struct model *m, const struct step *s, u64 *
 	*value = model_entry(m, &s->entry) & width_mask(m);
 	return (struct agent_op){
 		.kind = kinds[s->kind].agent,
-		.flags = agent_flags(s),
+		.flags = model_agent_flags(s),
 		.size = s->kind == STEP_EXEC ? 0 : m->width,
 		.addr = model_address(m, s) +
 			(s->kind == STEP_EXEC ? FN_AT : cell_offset(m, s->place % NR_CELLS)),
@@ -450,14 +450,14 @@ static bool crossing_step(struct model *m, const struct step *s)
 	enum oracle_kind kind = kinds[s->kind].oracle;
 	bool write = kind == ORACLE_WRITE, certain;
 	struct outcome *o = &m->pool[m->pool_used];
-	u32 a = judge(m, s, gva, kind, first), b, i, k, n = 0;
+	u32 a = model_judge(m, s, gva, kind, first), b, i, k, n = 0;
 	u64 value = model_entry(m, &s->entry) & 0xffffffff;
 	struct expect *e;
 
 	/* Not across the end of all addresses. */
 	if (!a || s->kind > STEP_WRITE || loses_smap(m, s) || !(m->m->long_mode ? next : (u32)next))
 		return false;
-	b = judge(m, s, next, kind, second);
+	b = model_judge(m, s, next, kind, second);
 	if (!b || (write && (a > 1 || b > 1)))
 		return false;
 	/* KVM's emulator has made the first half when it finds that the second one can't be made (docs/fuzzing.md). */
@@ -494,11 +494,11 @@ static bool crossing_step(struct model *m, const struct step *s)
 						  .mask = 0xffffffff};
 		}
 	}
-	mark(m, &second[0], write, certain);
-	judge(m, s, gva, kind, first);
-	mark(m, &first[0], write, certain);
+	model_mark(m, &second[0], write, certain);
+	model_judge(m, s, gva, kind, first);
+	model_mark(m, &first[0], write, certain);
 	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
-					      .flags = agent_flags(s),
+					      .flags = model_agent_flags(s),
 					      .size = 4,
 					      .addr = gva,
 					      .value = value});
@@ -540,7 +540,7 @@ static bool middle_step(struct model *m, const struct step *s)
 
 	/* A processor in 32-bit mode makes two accesses of eight bytes. */
 	if (s->kind > STEP_WRITE || m->width != size || loses_smap(m, s) ||
-	    judge(m, s, gva, kind, out) != 1)
+	    model_judge(m, s, gva, kind, out) != 1)
 		return false;
 	o[0] = (struct outcome){.verdict = out[0].verdict,
 				.error = out[0].error,
@@ -550,7 +550,7 @@ static bool middle_step(struct model *m, const struct step *s)
 	if (o->verdict == ORACLE_OK && (model_where(m, o->gpa, &f) != WHERE_FRAME || f->read_only ||
 					hidden_store(m, f, s->kind, o->gpa)))
 		return false;
-	mark(m, &out[0], kind == ORACLE_WRITE, true);
+	model_mark(m, &out[0], kind == ORACLE_WRITE, true);
 	value &= width_mask(m);
 	if (f) {
 		low = f->cell[0].value;
@@ -559,7 +559,7 @@ static bool middle_step(struct model *m, const struct step *s)
 		o->mask = ~(f->cell[0].may >> half | f->cell[1].may << half) & width_mask(m);
 	}
 	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
-					      .flags = agent_flags(s),
+					      .flags = model_agent_flags(s),
 					      .size = m->width,
 					      .addr = gva,
 					      .value = value});

@@ -25,7 +25,7 @@ static void take_one(struct model *m, const struct step *s)
 		done = model_host_step(m, s);
 	} else {
 		m->current = &m->vcpu[s->vcpu];
-		done = step_is_alone(s) ? model_smm_step(m, s) : model_guest_step(m, s);
+		done = step_is_alone(s) ? model_alone_step(m, s) : model_guest_step(m, s);
 	}
 	if (!done)
 		m->res->left_out++;

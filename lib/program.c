@@ -34,6 +34,10 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_SMM_SET] = {"smm-set", "LE", 0},
 	[STEP_SMM_WRITE] = {"smm-write", "NV", PROGRAM_FRAMES - 1},
 	[STEP_SMM_READ] = {"smm-read", "N", PROGRAM_FRAMES - 1},
+	[STEP_LOAD_FS] = {"load-fs", "PA", 0},
+	[STEP_LOST_ROOT] = {"lost-root", "N", 3},
+	[STEP_FLOOD] = {"flood", "P", 0},
+	[STEP_IDLE] = {"idle", "PA", 0},
 	[STEP_FILL] = {"fill", "LE", 0},
 	[STEP_FAN] = {"fan", "LE", 0},
 	[STEP_SPREAD] = {"spread", "LE", 0},
@@ -140,7 +144,7 @@ bool step_is_access(const struct step *s)
 
 bool step_is_alone(const struct step *s)
 {
-	return s->kind >= STEP_SMM_SET && s->kind <= STEP_SMM_READ;
+	return s->kind >= STEP_SMM_SET && s->kind <= STEP_IDLE;
 }
 
 /* Appends to a text that may be full. */

@@ -99,6 +99,10 @@ enum step_kind {
 	STEP_SMM_SET, /* the stores and the read are made by the handler of an SMI, without paging */
 	STEP_SMM_WRITE,
 	STEP_SMM_READ,
+	STEP_LOAD_FS,	/* from a descriptor at the address, where that must fault */
+	STEP_LOST_ROOT, /* a root where no memory is, and back */
+	STEP_FLOOD,	/* a directory in use is written again and again */
+	STEP_IDLE,	/* a page in use becomes idle, and is used again */
 	/* many steps each: step_part() */
 	STEP_FILL,     /* a table's entries from one on: consecutive targets */
 	STEP_FAN,      /* a table's entries from one on: one target, other rights for each */

@@ -83,13 +83,13 @@ static void flush_beside(struct gen *g)
 	put_access(g, STEP_READ, beside, 0);
 }
 
-/* Links @path below @root by tables of its own. The last one's number. */
-static u32 lay(struct gen *g, const u8 *path, u32 root)
+/* Links @path below @root by @n tables of its own. The last one's number. */
+static u32 lay(struct gen *g, const u8 *path, u32 root, u32 n)
 {
 	u32 table = root, levels = g->p->mode->levels, i;
 	u32 first = PROGRAM_ROOTS + gen_below(g, PROGRAM_TABLES - PROGRAM_ROOTS - levels + 2);
 
-	for (i = 0; i + 1 < levels; i++) {
+	for (i = 0; i < n; i++) {
 		put_set(g, table, path[i], TARGET_TABLE, first + i, RIGHTS);
 		table = first + i;
 	}
@@ -107,7 +107,7 @@ static void global_elsewhere(struct gen *g)
 	frame = gen_below(g, PROGRAM_FRAMES);
 	put(g, STEP_PCIDE, NULL, 1);
 	put(g, STEP_PGE, NULL, 1);
-	table = lay(g, path, home);
+	table = lay(g, path, home, levels - 1);
 	put_set(g, table, path[levels - 1], TARGET_FRAME, frame, RIGHTS | PTE_G);
 	put_cr3(g, home, 1, false);
 	for (u32 i = 0; i < rounds; i++) {
@@ -204,6 +204,56 @@ static void break_up(struct gen *g)
 	put_access(g, STEP_READ, path, 0);
 }
 
+/* A user page is the processor's own to read, with SMAP on. */
+static void read_descriptor(struct gen *g)
+{
+	u8 path[PAGING_MAX_LEVEL];
+
+	some_path(g, path);
+	put_map(g, path, TARGET_FRAME, gen_below(g, PROGRAM_FRAMES), RIGHTS);
+	put(g, STEP_SMAP, NULL, 1);
+	put(g, STEP_INVLPG, path, 0);
+	if (gen_chance(g, 50))
+		put_access(g, STEP_READ, path, STEP_AC);
+	put(g, STEP_LOAD_FS, path, 0)->flags = gen_below(g, 4);
+}
+
+/* A way through a table that is in a read-only memslot. */
+static void rom_table(struct gen *g)
+{
+	u32 levels = g->p->mode->levels, root = g->root[g->vcpu], table;
+	u8 path[PAGING_MAX_LEVEL];
+
+	some_path(g, path);
+	if (g->p->mode->id == PM_PAE)
+		table = g->pdpte[3 * root + (path[0] - 1) % 3];
+	else
+		table = levels == 2 ? root : lay(g, path, root, levels - 2);
+	put_set(g, table, path[levels - 2], TARGET_RO, gen_below(g, PROGRAM_RO_FRAMES), RIGHTS);
+	put(g, STEP_INVLPG, path, 0);
+	for (u32 i = 0; i < 3; i++) {
+		path[levels - 1] = 1 + gen_below(g, PROGRAM_INDICES);
+		put_access(g, gen_chance(g, 50) ? STEP_READ : STEP_WRITE, path, 0);
+	}
+}
+
+/* What shows in counters only, and roots that are none. */
+static void watch(struct gen *g)
+{
+	static const u8 kinds[] = {STEP_FLOOD, STEP_IDLE, STEP_LOST_ROOT};
+	enum step_kind kind = kinds[gen_below(g, ARRAY_LEN(kinds))];
+	u8 path[PAGING_MAX_LEVEL];
+
+	some_path(g, path);
+	if (kind == STEP_LOST_ROOT) {
+		put(g, kind, NULL, gen_below(g, 4));
+		return;
+	}
+	put_map(g, path, TARGET_FRAME, gen_below(g, PROGRAM_FRAMES), RIGHTS | PTE_A);
+	put(g, STEP_INVLPG, path, 0);
+	put(g, kind, path, 0);
+}
+
 void gen_special(struct gen *g)
 {
 	u32 dice = gen_below(g, 100);
@@ -218,4 +268,10 @@ void gen_special(struct gen *g)
 		fill_ring(g);
 	else if (dice >= 74 && dice < 84 && g->o->host && g->slot_there)
 		break_up(g);
+	else if (dice >= 84 && dice < 90)
+		read_descriptor(g);
+	else if (dice >= 90 && dice < 92)
+		rom_table(g);
+	else if (dice >= 92 && g->o->host)
+		watch(g);
 }

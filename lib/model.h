@@ -32,7 +32,7 @@ struct model_result {
 
 struct model_options {
 	bool verbose;	/* each step and what came of it on stdout */
-	bool impatient; /* a batch that takes 0.3 s on our own engine is stuck */
+	bool impatient; /* a batch that takes 0.1 s on our own engine is stuck */
 	u8 *behaviours; /* MODEL_BEHAVIOURS flags that model_run() sets; NULL: nobody wants to know */
 };
 

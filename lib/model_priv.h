@@ -27,7 +27,7 @@
 #define MAX_POOL     4096
 #define MAX_STEP_OPS 20	  /* operations that one step may take */
 #define RUN_MS	     5000 /* for a batch, on an engine that takes milliseconds for it */
-#define IMPATIENT_MS 300
+#define IMPATIENT_MS 100
 #define RING_ENTRIES 256 /* the smallest ring: a page */
 
 /* A word that programs read and write. */

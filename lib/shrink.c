@@ -272,7 +272,7 @@ u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct prog
 		merge_vcpus(&s);
 		shrink_by_maps(&s);
 		drop_steps(&s);
-		shrink_by_names(&s);
+		shrink_by_addresses(&s);
 		shrink_by_parts(&s);
 		for (i = 0; i < p->nr_steps; i++)
 			simplify_step(&s, i);

@@ -101,17 +101,20 @@ static void set_for_store(struct shrink *s, u32 i)
 			return;
 }
 
-void shrink_by_maps(struct shrink *s)
+/* The first root that is loaded becomes the one that is in use before: what is mapped for it may be mapped before it is loaded. */
+static void first_root(struct shrink *s)
 {
+	struct program p = {0};
 	u32 i;
 
-	for (i = 0; i < s->best->nr_steps && s->best->nr_steps <= MAX_ALIKE; i++)
-		set_for_store(s, i);
-
-	for (i = s->best->nr_steps; i-- > 0;)
-		map_for_set(s, i);
-	for (i = s->best->nr_steps; i-- > 0;)
-		drop_link(s, i);
+	for (i = 0; i < s->best->nr_steps && s->best->steps[i].kind != STEP_CR3; i++)
+		;
+	if (i == s->best->nr_steps || !s->best->steps[i].number)
+		return;
+	program_copy(&p, s->best);
+	swap_roots(&p, 0, s->best->steps[i].number);
+	shrink_attempt(s, &p);
+	program_free(&p);
 }
 
 /* A root is loaded that might as well be the first. */
@@ -131,8 +134,23 @@ static bool drop_load(struct shrink *s, u32 i)
 	return kept;
 }
 
-/* Addresses of other steps. */
-static void same_addresses(struct shrink *s)
+void shrink_by_maps(struct shrink *s)
+{
+	u32 i;
+
+	for (i = 0; i < s->best->nr_steps && s->best->nr_steps <= MAX_ALIKE; i++)
+		set_for_store(s, i);
+
+	for (i = s->best->nr_steps; i-- > 0;)
+		drop_load(s, i);
+	first_root(s);
+	for (i = s->best->nr_steps; i-- > 0;)
+		map_for_set(s, i);
+	for (i = s->best->nr_steps; i-- > 0;)
+		drop_link(s, i);
+}
+
+void shrink_by_addresses(struct shrink *s)
 {
 	for (u32 i = 0; i < s->best->nr_steps && s->best->nr_steps <= MAX_ALIKE; i++) {
 		for (u32 k = 0; k < i; k++) {
@@ -146,13 +164,6 @@ static void same_addresses(struct shrink *s)
 				break;
 		}
 	}
-}
-
-void shrink_by_names(struct shrink *s)
-{
-	for (u32 i = s->best->nr_steps; i-- > 0;)
-		drop_load(s, i);
-	same_addresses(s);
 }
 
 /* How many steps of one kind there are from step @i on. */

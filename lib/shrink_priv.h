@@ -22,10 +22,10 @@ void shrink_drop(struct program *p, u32 from, u32 n);
 /* Tries step @i as @with; whether it stays. */
 bool shrink_replace(struct shrink *s, u32 i, struct step with);
 
-/* Entries that are set become ones that are mapped with all their tables. */
+/* Entries that are set become ones that are mapped with all their tables; other roots and tables, where that helps. */
 void shrink_by_maps(struct shrink *s);
-/* Other tables, roots and addresses. */
-void shrink_by_names(struct shrink *s);
+/* Steps' addresses become those of others. */
+void shrink_by_addresses(struct shrink *s);
 /* Steps alike become one that stands for them. */
 void shrink_by_parts(struct shrink *s);
 

@@ -320,6 +320,24 @@ u16 model_agent_flags(const struct step *s)
 	return (s->flags & STEP_USER ? AGENT_USER : 0) | (s->flags & STEP_AC ? AGENT_AC : 0);
 }
 
+/* What is in none of the places that the access may reach, beginning with @value. */
+static u64 value_of_none(const struct outcome *o, u32 nr, u64 value)
+{
+	u64 flip = PTE_SW0;
+	u32 i = 0;
+
+	while (i < nr && flip < BIT(31)) {
+		if (o[i].verdict != ORACLE_OK || o[i].mmio || ((o[i].value ^ value) & o[i].mask)) {
+			i++;
+			continue;
+		}
+		flip <<= 1;
+		value ^= flip;
+		i = 0;
+	}
+	return value;
+}
+
 static bool access_step(struct model *m, const struct step *s)
 {
 	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
@@ -359,7 +377,7 @@ static bool access_step(struct model *m, const struct step *s)
 		if (out[i].verdict == ORACLE_OK && !o[i].mmio)
 			compare = o[i].value;
 	if (s->kind == STEP_CMPXCHG_WRONG)
-		compare ^= PTE_SW0;
+		compare = value_of_none(o, nr, compare ^ PTE_SW0);
 	value &= width_mask(m);
 	compare &= width_mask(m);
 	e = model_expect(m, (struct agent_op){
@@ -441,6 +459,19 @@ static u64 tail_of(const struct model *m, const struct frame *f)
 	return f->cell[LAST_CELL].value >> tail_shift(m) & 0xffff;
 }
 
+/* Whether the access that was judged last is translated by what a store ends in, @first_half of it. */
+static bool is_touched(struct model *m, const struct oracle_outcome *first_half)
+{
+	struct frame *f;
+
+	if (first_half->verdict != ORACLE_OK || model_where(m, first_half->gpa, &f) != WHERE_FRAME)
+		return false;
+	for (u32 i = 0; i < m->nr_touched; i++)
+		if (m->touched[i].frame == f && m->touched[i].cell == LAST_CELL)
+			return true;
+	return false;
+}
+
 /* Four bytes, half of them on each page. Either page's fault may come; stores want certainty. */
 static bool crossing_step(struct model *m, const struct step *s)
 {
@@ -460,8 +491,12 @@ static bool crossing_step(struct model *m, const struct step *s)
 	b = model_judge(m, s, next, kind, second);
 	if (!b || (write && (a > 1 || b > 1)))
 		return false;
-	/* KVM's emulator has made the first half when it finds that the second one can't be made (docs/fuzzing.md). */
-	if (write && m->kernel && m->shadow && second[0].verdict != ORACLE_OK)
+	/*
+	 * An emulator has made the first half when it translates the second one: on the kernel that stays where the second
+	 * page faults (docs/fuzzing.md), and it may change the second page's way.
+	 */
+	if (write && m->shadow &&
+	    (second[0].verdict != ORACLE_OK ? m->kernel : is_touched(m, first)))
 		return false;
 	for (i = 0; i < a; i++)
 		if (first[i].verdict == ORACLE_OK && !plain_frame(m, &first[i]))

@@ -128,10 +128,13 @@ static void vm_change_begin(struct vm *vm, u64 start, u64 end)
 	hw_write_lock(kvm);
 	vm->hw->invalidating++;
 	kvm_mmu_invalidate_begin(kvm, from, to);
-	for_each_slot(kvm, as, slots,
-		      i) if (slot_range(slots->slot[i], start, end,
-					&range)) if (!(MUTANT(unmap_first_slot) && flush)) flush |=
-		kvm_mmu_unmap_gfn_range(kvm, &range);
+	for_each_slot(kvm, as, slots, i)
+	{
+		if (!slot_range(slots->slot[i], start, end, &range))
+			continue;
+		if (!(MUTANT(unmap_first_slot) && flush))
+			flush = kvm_mmu_unmap_gfn_range(kvm, &range, flush);
+	}
 	if (flush && !MUTANT(unmap_without_flush))
 		hw_flush_remote(kvm);
 	hw_write_unlock(kvm);

@@ -452,11 +452,12 @@ struct kvm_gfn_range {
 
 /*
  * The notification sequence: begin (mmu_lock for write), unmap of each range, end. Faults that looked
- * their page up before the end do so again. kvm_mmu_unmap_gfn_range(): whether a flush is owed, mmu_lock held for write.
+ * their page up before the end do so again. kvm_mmu_unmap_gfn_range(): whether a flush is owed, mmu_lock held for write;
+ * @flush: one is owed already, for other ranges, which is done when the walk lets go of the lock.
  */
 void kvm_mmu_invalidate_begin(struct kvm *kvm, gfn_t start, gfn_t end);
 void kvm_mmu_invalidate_end(struct kvm *kvm);
-bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range);
+bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, bool flush);
 /* Whether any page of the range was accessed since it was last aged; age: forgets it. mmu_lock for write. */
 bool kvm_mmu_age_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range);
 

@@ -49,16 +49,14 @@ bool mmu_invalidate_retry_gfn(const struct kvm *kvm, u64 mmu_seq, gfn_t gfn)
 	       !MUTANT(retry_ignores_sequence);
 }
 
-bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range)
+bool kvm_mmu_unmap_gfn_range(struct kvm *kvm, struct kvm_gfn_range *range, bool flush)
 {
-	bool flush = false;
-
 	hw_assert_write_locked(kvm);
 	if (MUTANT(unmap_does_nothing))
-		return false;
+		return flush;
 	range->end -= MUTANT(unmap_misses_last_page);
 	if (kvm_memslots_have_rmaps(kvm))
-		flush = rmap_unmap_range(kvm, range->slot, range->start, range->end);
+		flush |= rmap_unmap_range(kvm, range->slot, range->start, range->end);
 	if (is_tdp_mmu_enabled(kvm))
 		flush = kvm_tdp_mmu_unmap_gfn_range(kvm, range, flush);
 	return flush;

@@ -170,6 +170,63 @@ static void clear_and_write(struct gen *g)
 	program_add(g->p, (struct step){.kind = STEP_DIRTY_LOOK});
 }
 
+/*
+ * A table in a frame of data is changed, and is mapped for nobody when its reader's processor synchronises it: all that it
+ * then knows to be gone is what the table said.
+ */
+static void sync_unmapped(struct gen *g)
+{
+	u32 self = g->vcpu, other = (self + 1) % g->o->vcpus, root = g->root[self], i;
+	u32 levels = g->p->mode->levels, leaf = gen_below(g, PROGRAM_FRAMES - 4), up = root;
+	u32 frame = PROGRAM_FRAMES - 4 + gen_below(g, 4);
+	u64 bits = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+	struct step set = {.kind = STEP_SET, .vcpu = self}, edit = {.kind = STEP_WRITE},
+		    map = {.kind = STEP_MAP, .vcpu = self}, use = {.kind = STEP_READ};
+
+	/* The way to the table, and another one to its words. */
+	memcpy(use.path, g->favourite[0], sizeof(use.path));
+	use.place = PLACE_DATA;
+	memcpy(edit.path, use.path, sizeof(edit.path));
+	edit.path[0] = 1 + use.path[0] % 3;
+	edit.place = use.path[levels - 1] - 1;
+	memcpy(map.path, edit.path, sizeof(map.path));
+	map.entry = (struct entry_spec){TARGET_FRAME, leaf, bits};
+	program_add(g->p, map);
+	if (g->p->mode->id == PM_PAE)
+		up = g->pdpte[3 * root + (use.path[0] - 1) % 3];
+	for (i = g->p->mode->id == PM_PAE; i + 1 < levels; i++) {
+		set.table = up;
+		set.index = use.path[i];
+		up = PROGRAM_TABLES - 1 - i;
+		set.entry = (struct entry_spec){TARGET_TABLE, up, bits};
+		if (i + 2 == levels)
+			set.entry = (struct entry_spec){TARGET_FRAME, leaf, bits};
+		g->entry[set.table][set.index - 1] = set.entry;
+		program_add(g->p, set);
+	}
+	edit.vcpu = use.vcpu = self;
+	for (i = 0; i < 2; i++) {
+		edit.entry = (struct entry_spec){TARGET_FRAME, frame, bits};
+		gen_cr3(g, root, 0, false);
+		program_add(g->p, edit);
+		g->vcpu = other;
+		gen_cr3(g, root, 0, false);
+		g->vcpu = self;
+		use.vcpu = other;
+		program_add(g->p, use);
+		edit.entry.number = frame = PROGRAM_FRAMES - 4 + (frame + 1) % 4;
+		program_add(g->p, edit);
+		program_add(g->p, (struct step){.kind = STEP_PROTECT, .number = leaf / 4});
+		/* That flushed; it takes up what it did not flush itself again. */
+		program_add(g->p, use);
+		gen_cr3(g, root, 0, false);
+		program_add(g->p, (struct step){.kind = STEP_ZERO,
+						.number = PROGRAM_FRAMES - 4 + (frame + 3) % 4});
+		program_add(g->p, use);
+	}
+	program_add(g->p, (struct step){.kind = STEP_REFILL});
+}
+
 void gen_idiom(struct gen *g)
 {
 	u32 dice = gen_below(g, 100);
@@ -182,8 +239,10 @@ void gen_idiom(struct gen *g)
 		flush_from_afar(g);
 	else if (dice < 75 || !g->o->host)
 		edit_beside(g);
-	else if (dice < 82)
+	else if (dice < 80)
 		age_and_use(g);
+	else if (dice < 82 && g->o->vcpus > 1 && g->slot_there && !g->away)
+		sync_unmapped(g);
 	else if (dice < 90 && g->slot_there)
 		clear_and_write(g);
 	else

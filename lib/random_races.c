@@ -147,6 +147,84 @@ static void discard_race(struct gen *g)
 	}
 }
 
+/*
+ * One page is used for the first time while the host discards its neighbour in the same table, which whoever maps the one
+ * could map ahead.
+ */
+static void neighbour_race(struct gen *g)
+{
+	u32 self = g->vcpu, one = PROGRAM_FRAMES - 4 + gen_below(g, 4), other = gen_below(g, 4), i;
+	u64 bits = PTE_P | PTE_W | PTE_U;
+	u8 flags = gen_chance(g, 50) ? STEP_USER : STEP_AC, path[2][PAGING_MAX_LEVEL];
+
+	for (i = 0; i < 2; i++) {
+		memcpy(path[i], g->favourite[0], PAGING_MAX_LEVEL);
+		path[i][g->p->mode->levels - 1] = 1 + i;
+	}
+	add_map(g, path[0], (struct entry_spec){TARGET_FRAME, one, bits | PTE_A | PTE_D});
+	/* Not accessed, so that it is not mapped ahead itself. */
+	add_map(g, path[1], (struct entry_spec){TARGET_FRAME, other, bits});
+	gather(g);
+	add_access_to(g, STEP_WRITE, path[0], flags);
+	program_add(g->p, (struct step){.kind = STEP_TOGETHER, .value = gen_below(g, 0x10000)});
+	program_add(g->p, (struct step){.kind = STEP_ZERO, .number = one});
+	for (i = 0; i < g->o->vcpus; i++) {
+		g->vcpu = i;
+		add_access_to(g, STEP_READ, path[1], flags);
+	}
+	program_add(g->p, (struct step){.kind = STEP_APART});
+	for (g->vcpu = 0; g->vcpu < g->o->vcpus; g->vcpu++)
+		add_access_to(g, STEP_READ, path[0], flags);
+	g->vcpu = self;
+}
+
+/*
+ * A page that was only written so far becomes a table while the host takes it out of the log: both want it protected, and
+ * neither may rely on the other's flush.
+ */
+static void table_race(struct gen *g)
+{
+	u32 self = g->vcpu, writer = (self + 1) % g->o->vcpus, root = g->root[self], i;
+	u32 levels = g->p->mode->levels, leaf = PROGRAM_TABLES - 1, up = root;
+	const u8 *path = g->favourite[gen_below(g, FAVOURITES)];
+	u64 bits = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+	struct step set = {.kind = STEP_SET, .vcpu = self};
+
+	if (!g->log_tables)
+		program_add(g->p, (struct step){.kind = STEP_LOG_TABLES, .number = 1});
+	g->log_tables = true;
+	/* Nobody knows it as a table any more. */
+	program_add(g->p, (struct step){.kind = STEP_DELETE});
+	program_add(g->p, (struct step){.kind = STEP_ADD});
+	g->logging = false;
+	if (g->p->mode->id == PM_PAE)
+		up = g->pdpte[3 * root + (path[0] - 1) % 3];
+	for (i = g->p->mode->id == PM_PAE; i + 1 < levels; i++) {
+		set.table = up;
+		set.index = path[i];
+		up = i + 2 == levels ? leaf : PROGRAM_ROOTS + i;
+		set.entry = (struct entry_spec){TARGET_TABLE, up, bits};
+		g->entry[set.table][set.index - 1] = set.entry;
+		program_add(g->p, set);
+	}
+	gather(g);
+	set = (struct step){.kind = STEP_SET, .vcpu = writer, .table = leaf};
+	set.index = path[levels - 1];
+	set.entry = (struct entry_spec){TARGET_FRAME, gen_below(g, PROGRAM_FRAMES - 4), bits};
+	program_add(g->p, set);
+	program_add(g->p, (struct step){.kind = STEP_TOGETHER, .value = gen_below(g, 0x10000)});
+	program_add(g->p, (struct step){.kind = STEP_DIRTY_GET});
+	add_access_to(g, STEP_READ, path, 0);
+	set.entry.number = (set.entry.number + 1) % PROGRAM_FRAMES;
+	g->entry[leaf][set.index - 1] = set.entry;
+	program_add(g->p, set);
+	program_add(g->p, (struct step){.kind = STEP_APART});
+	set = (struct step){.kind = STEP_INVLPG, .vcpu = self};
+	memcpy(set.path, path, sizeof(set.path));
+	program_add(g->p, set);
+	add_access_to(g, STEP_READ, path, 0);
+}
+
 /* Additions to one word of a table's page, whose writes the shadow MMU makes itself. */
 static void addition_race(struct gen *g)
 {
@@ -176,6 +254,10 @@ void gen_together(struct gen *g)
 		discard_race(g);
 	else if (dice < 65 && g->o->vcpus > 1)
 		addition_race(g);
+	else if (dice < 75 && g->o->host && g->slot_there && !g->away)
+		neighbour_race(g);
+	else if (dice < 83 && g->o->host && g->slot_there && g->o->vcpus > 1)
+		table_race(g);
 	else
 		any_race(g);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the parts of the model share: model.c (memory and batches), model_take.c, model_step.c, model_state.c
- * model_alone.c and model_smm.c (the guest's steps), model_host.c and model_log.c (the host's), model_race.c (those of all together).
+ * What the parts of the model share: model_setup.c (a VM for a program), model.c (memory and batches), model_take.c,
+ * model_step.c, model_cross.c, model_state.c, model_alone.c and model_smm.c (the guest's steps), model_host.c and
+ * model_log.c (the host's), model_race.c (those of all together).
  */
 #ifndef LIB_MODEL_PRIV_H
 #define LIB_MODEL_PRIV_H
@@ -189,6 +190,8 @@ void model_wrong(struct model *m, u32 step, const char *fmt, ...)
 
 /* Runs the batch and judges it; false: something is wrong. */
 bool model_flush_batch(struct model *m);
+/* m->vm and what is in it, for m->p. */
+void model_set_up(struct model *m);
 struct expect *model_expect(struct model *m, struct agent_op op);
 
 /* Takes step @i of the program, which is not STEP_TOGETHER, and all that it stands for. */
@@ -198,6 +201,14 @@ bool model_guest_step(struct model *m, const struct step *s);
 bool model_host_step(struct model *m, const struct step *s);
 gva_t model_address(const struct model *m, const struct step *s);
 bool model_access_step(struct model *m, const struct step *s);
+/* The reads and writes of places PLACE_CROSS and PLACE_MIDDLE; false, as of other kinds: left out. */
+bool model_crossing_step(struct model *m, const struct step *s);
+bool model_middle_step(struct model *m, const struct step *s);
+u64 model_width_mask(const struct model *m);
+/* What the environment gets wrong: model_step.c says how. @kind: enum step_kind */
+bool model_loses_smap(const struct model *m, const struct step *s);
+bool model_renewed_mmio(struct model *m, gpa_t gpa);
+bool model_hidden_store(const struct model *m, const struct frame *f, u32 kind, gpa_t gpa);
 /* Steps that are alone in their batch; of them those in SMM. */
 bool model_alone_step(struct model *m, const struct step *s);
 bool model_smm_step(struct model *m, const struct step *s);

@@ -4,10 +4,7 @@
  */
 #include <string.h>
 
-#include "engine.h"
 #include "model_priv.h"
-#include "quirks.h"
-#include "test.h"
 
 gva_t model_address(const struct model *m, const struct step *s)
 {
@@ -135,7 +132,7 @@ void model_mark(struct model *m, const struct oracle_outcome *out, bool write, b
 	}
 }
 
-static u64 width_mask(const struct model *m)
+u64 model_width_mask(const struct model *m)
 {
 	return m->width == 8 ? ~0ull : 0xffffffff;
 }
@@ -144,7 +141,7 @@ static u64 width_mask(const struct model *m)
  * Linux 6.1's shadow MMU renews an MMIO translation when it synchronises the table, though a memslot
  * has come there since: shadow/mmio.slot_before_sync. True of an access that may meet one.
  */
-static bool renewed_mmio(struct model *m, gpa_t gpa)
+bool model_renewed_mmio(struct model *m, gpa_t gpa)
 {
 	u64 *word, bit;
 
@@ -164,7 +161,7 @@ static void note_mmio(struct model *m, gpa_t gpa)
  * KVM watches a page table by its guest-physical address, and does not see what is stored by way of another slot over the
  * same memory.
  */
-static bool hidden_store(const struct model *m, const struct frame *f, u32 kind, gpa_t gpa)
+bool model_hidden_store(const struct model *m, const struct frame *f, u32 kind, gpa_t gpa)
 {
 	return f->walked && kind != STEP_READ && kind != STEP_EXEC && model_in_alias(m, gpa);
 }
@@ -183,13 +180,13 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 			return false;
 		o->mmio = true;
 		o->value = mmio_value(o->gpa, m->width);
-		o->mask = width_mask(m);
+		o->mask = model_width_mask(m);
 		note_mmio(m, o->gpa);
 		return s->kind == STEP_READ || s->kind == STEP_WRITE;
 	case WHERE_FRAME:
 		break;
 	}
-	if (renewed_mmio(m, o->gpa))
+	if (model_renewed_mmio(m, o->gpa))
 		return false;
 	if (s->kind == STEP_EXEC) {
 		o->value = f->number;
@@ -200,13 +197,13 @@ static bool fill_outcome(struct model *m, const struct step *s, struct outcome *
 		o->mmio = true;
 		return s->kind == STEP_WRITE;
 	}
-	if (hidden_store(m, f, s->kind, o->gpa))
+	if (model_hidden_store(m, f, s->kind, o->gpa))
 		return false;
 	cell = model_cell(m, f, o->gpa);
 	if (cell < 0)
 		return false;
 	o->value = f->cell[cell].value;
-	o->mask = ~f->cell[cell].may & width_mask(m);
+	o->mask = ~f->cell[cell].may & model_width_mask(m);
 	return true;
 }
 
@@ -217,7 +214,7 @@ static void store(struct model *m, const struct step *s, const struct expect *e,
 		  u64 compare)
 {
 	struct open_store *open = &m->open;
-	u64 width = width_mask(m);
+	u64 width = model_width_mask(m);
 	bool certain = e->nr == 1;
 	u32 k;
 
@@ -275,7 +272,7 @@ static const struct {
  * A shadow MMU makes a user page that is written with CR0.WP=0 a kernel page, and loses SMAP's
  * protection of it: mmu/smep_smap.ac_write_without_wp.
  */
-static bool loses_smap(const struct model *m, const struct step *s)
+bool model_loses_smap(const struct model *m, const struct step *s)
 {
 	const struct oracle_regs *r = &m->current->regs;
 
@@ -312,7 +309,7 @@ static bool wrong_exchange(struct model *m, const struct step *s, const struct o
 		return true;
 	return m->rmw_reads_first &&
 	       (s->kind == STEP_CMPXCHG_WRONG || nr > 1 || o->verdict != ORACLE_OK ||
-		o->mask != width_mask(m) || is_own_entry(m, o));
+		o->mask != model_width_mask(m) || is_own_entry(m, o));
 }
 
 u16 model_agent_flags(const struct step *s)
@@ -350,7 +347,7 @@ static bool access_step(struct model *m, const struct step *s)
 	struct expect *e;
 	u32 nr = model_judge(m, s, gva, kinds[s->kind].oracle, out), i;
 
-	if (!nr || loses_smap(m, s))
+	if (!nr || model_loses_smap(m, s))
 		return false;
 	for (i = 0; i < nr; i++) {
 		o[i] = (struct outcome){.verdict = out[i].verdict,
@@ -378,8 +375,8 @@ static bool access_step(struct model *m, const struct step *s)
 			compare = o[i].value;
 	if (s->kind == STEP_CMPXCHG_WRONG)
 		compare = value_of_none(o, nr, compare ^ PTE_SW0);
-	value &= width_mask(m);
-	compare &= width_mask(m);
+	value &= model_width_mask(m);
+	compare &= model_width_mask(m);
 	e = model_expect(m, (struct agent_op){
 				    .kind = kinds[s->kind].agent,
 				    .flags = model_agent_flags(s),
@@ -412,7 +409,7 @@ bool model_may_race(struct model *m, const struct step *s, bool tables)
 	if (s->kind != STEP_EXEC && s->place >= PLACE_CROSS)
 		return false;
 	nr = model_judge(m, s, gva, kinds[s->kind].oracle, out);
-	if (!nr || loses_smap(m, s) || (s->kind == STEP_XADD && m->rmw_reads_first))
+	if (!nr || model_loses_smap(m, s) || (s->kind == STEP_XADD && m->rmw_reads_first))
 		return false;
 	for (i = 0; i < m->nr_touched && tables; i++)
 		if (!m->touched[i].frame->is_table)
@@ -429,7 +426,7 @@ bool model_may_race(struct model *m, const struct step *s, bool tables)
 
 struct agent_op model_race_op(const struct model *m, const struct step *s, u64 *value)
 {
-	*value = model_entry(m, &s->entry) & width_mask(m);
+	*value = model_entry(m, &s->entry) & model_width_mask(m);
 	return (struct agent_op){
 		.kind = kinds[s->kind].agent,
 		.flags = model_agent_flags(s),
@@ -441,185 +438,10 @@ struct agent_op model_race_op(const struct model *m, const struct step *s, u64 *
 	};
 }
 
-/* --- across the end of a page --------------------------------------------------------------- */
-
-/* The data frame that an outcome reaches, or NULL where that is no matter for a crossing access. */
-static struct frame *plain_frame(struct model *m, const struct oracle_outcome *o)
-{
-	struct frame *f;
-
-	if (o->verdict != ORACLE_OK || model_where(m, o->gpa, &f) != WHERE_FRAME || f->is_table ||
-	    f->read_only || renewed_mmio(m, o->gpa) || hidden_store(m, f, STEP_WRITE, o->gpa))
-		return NULL;
-	return f;
-}
-
-static u64 tail_of(const struct model *m, const struct frame *f)
-{
-	return f->cell[LAST_CELL].value >> tail_shift(m) & 0xffff;
-}
-
-/* Whether the access that was judged last is translated by what a store ends in, @first_half of it. */
-static bool is_touched(struct model *m, const struct oracle_outcome *first_half)
-{
-	struct frame *f;
-
-	if (first_half->verdict != ORACLE_OK || model_where(m, first_half->gpa, &f) != WHERE_FRAME)
-		return false;
-	for (u32 i = 0; i < m->nr_touched; i++)
-		if (m->touched[i].frame == f && m->touched[i].cell == LAST_CELL)
-			return true;
-	return false;
-}
-
-/* Four bytes, half of them on each page. Either page's fault may come; stores want certainty. */
-static bool crossing_step(struct model *m, const struct step *s)
-{
-	static __thread struct oracle_outcome first[ORACLE_MAX_OUTCOMES],
-		second[ORACLE_MAX_OUTCOMES];
-	gva_t gva = model_address(m, s) + SZ_4K - 2, next = gva + 2;
-	enum oracle_kind kind = kinds[s->kind].oracle;
-	bool write = kind == ORACLE_WRITE, certain;
-	struct outcome *o = &m->pool[m->pool_used];
-	u32 a = model_judge(m, s, gva, kind, first), b, i, k, n = 0;
-	u64 value = model_entry(m, &s->entry) & 0xffffffff;
-	struct expect *e;
-
-	/* Not across the end of all addresses. */
-	if (!a || s->kind > STEP_WRITE || loses_smap(m, s) || !(m->m->long_mode ? next : (u32)next))
-		return false;
-	b = model_judge(m, s, next, kind, second);
-	if (!b || (write && (a > 1 || b > 1)))
-		return false;
-	/*
-	 * An emulator has made the first half when it translates the second one: on the kernel that stays where the second
-	 * page faults (docs/fuzzing.md), and it may change the second page's way.
-	 */
-	if (write && m->shadow &&
-	    (second[0].verdict != ORACLE_OK ? m->kernel : is_touched(m, first)))
-		return false;
-	for (i = 0; i < a; i++)
-		if (first[i].verdict == ORACLE_OK && !plain_frame(m, &first[i]))
-			return false;
-	for (i = 0; i < b; i++)
-		if (second[i].verdict == ORACLE_OK && !plain_frame(m, &second[i]))
-			return false;
-	for (i = 0; i < a + b; i++) {
-		const struct oracle_outcome *f = i < a ? &first[i] : &second[i - a];
-
-		if (f->verdict == ORACLE_OK)
-			continue;
-		if (n == MAX_OUTCOMES)
-			return false;
-		o[n++] = (struct outcome){
-			.verdict = f->verdict, .error = f->error, .cr2 = i < a ? gva : next};
-	}
-	certain = !n && a == 1 && b == 1;
-	for (i = 0; i < a; i++) {
-		for (k = 0; k < b; k++) {
-			if (first[i].verdict != ORACLE_OK || second[k].verdict != ORACLE_OK)
-				continue;
-			if (n == MAX_OUTCOMES)
-				return false;
-			o[n++] = (struct outcome){.verdict = ORACLE_OK,
-						  .gpa = first[i].gpa,
-						  .value = tail_of(m, plain_frame(m, &first[i])) |
-							   (u64)plain_frame(m, &second[k])->head
-								   << 16,
-						  .mask = 0xffffffff};
-		}
-	}
-	model_mark(m, &second[0], write, certain);
-	model_judge(m, s, gva, kind, first);
-	model_mark(m, &first[0], write, certain);
-	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
-					      .flags = model_agent_flags(s),
-					      .size = 4,
-					      .addr = gva,
-					      .value = value});
-	e->nr = n;
-	e->is_read = !write;
-	m->pool_used += n;
-	if (write && certain) {
-		struct frame *f = plain_frame(m, &first[0]), *g = plain_frame(m, &second[0]);
-		u64 may = f->cell[LAST_CELL].may;
-
-		model_store_unlogged(m, f, LAST_CELL,
-				     (f->cell[LAST_CELL].value & ~(0xffffull << tail_shift(m))) |
-					     (value & 0xffff) << tail_shift(m));
-		/* A and D, of an entry that the access was translated by, are in the other bytes. */
-		f->cell[LAST_CELL].may = may;
-		g->head = value >> 16;
-		if (!model_in_alias(m, first[0].gpa))
-			model_touch(m, f);
-		if (!model_in_alias(m, second[0].gpa))
-			model_touch(m, g);
-	}
-	return true;
-}
-
-/*
- * Across the first two entries that programs use of a page, which are neighbours. Only where one outcome is allowed, since
- * nothing settles half a store.
- */
-static bool middle_step(struct model *m, const struct step *s)
-{
-	static __thread struct oracle_outcome out[ORACLE_MAX_OUTCOMES];
-	u32 size = m->m->pte_size, half = 4 * size, at = cell_offset(m, 0) + size / 2;
-	gva_t gva = model_address(m, s) + at;
-	u64 value = model_entry(m, &s->entry), low, high;
-	enum oracle_kind kind = kinds[s->kind].oracle;
-	struct outcome *o = &m->pool[m->pool_used];
-	struct frame *f = NULL;
-	struct expect *e;
-
-	/* A processor in 32-bit mode makes two accesses of eight bytes. */
-	if (s->kind > STEP_WRITE || m->width != size || loses_smap(m, s) ||
-	    model_judge(m, s, gva, kind, out) != 1)
-		return false;
-	o[0] = (struct outcome){.verdict = out[0].verdict,
-				.error = out[0].error,
-				.gpa = out[0].gpa,
-				.cr2 = gva,
-				.mask = width_mask(m)};
-	if (o->verdict == ORACLE_OK && (model_where(m, o->gpa, &f) != WHERE_FRAME || f->read_only ||
-					hidden_store(m, f, s->kind, o->gpa)))
-		return false;
-	model_mark(m, &out[0], kind == ORACLE_WRITE, true);
-	value &= width_mask(m);
-	if (f) {
-		low = f->cell[0].value;
-		high = f->cell[1].value;
-		o->value = (low & width_mask(m)) >> half | high << half;
-		o->mask = ~(f->cell[0].may >> half | f->cell[1].may << half) & width_mask(m);
-	}
-	e = model_expect(m, (struct agent_op){.kind = kinds[s->kind].agent,
-					      .flags = model_agent_flags(s),
-					      .size = m->width,
-					      .addr = gva,
-					      .value = value});
-	e->nr = 1;
-	e->is_read = kind != ORACLE_WRITE;
-	m->pool_used++;
-	if (!f || kind != ORACLE_WRITE)
-		return true;
-	for (int i = 0; i < 2; i++) {
-		struct cell *c = &f->cell[i];
-		u64 may = c->may, lower = (1ull << half) - 1, kept = i ? ~lower : lower;
-
-		model_store_unlogged(m, f, i,
-				     (c->value & kept) | (i ? value >> half : value << half));
-		c->may = may & kept;
-	}
-	if (!model_in_alias(m, o->gpa))
-		model_touch(m, f);
-	return true;
-}
-
 bool model_access_step(struct model *m, const struct step *s)
 {
 	if (s->kind != STEP_EXEC && s->place == PLACE_MIDDLE)
-		return middle_step(m, s);
-	return s->kind != STEP_EXEC && s->place == PLACE_CROSS ? crossing_step(m, s)
+		return model_middle_step(m, s);
+	return s->kind != STEP_EXEC && s->place == PLACE_CROSS ? model_crossing_step(m, s)
 							       : access_step(m, s);
 }

@@ -9,6 +9,7 @@
 
 #define MAX_PAIRS   32 /* steps, of which all pairs are tried */
 #define MAX_TRIPLES 16
+#define SHORT	    12 /* steps; what stays longer is tried from the other end, too */
 #define ORDERS	    40 /* other orders of a race that are tried when one step is dropped */
 #define FEW_ORDERS  4  /* … when several are */
 
@@ -75,15 +76,21 @@ static bool without(struct shrink *s, u32 from, u32 n)
 	return kept;
 }
 
-/* From the end, since what comes late is most often not needed. */
+/* From the end, since what comes late is most often not needed; or from the beginning. */
 static bool drop_chunks(struct shrink *s, u32 n)
 {
-	bool any = false;
-	u32 end = s->best->nr_steps;
+	bool any = false, kept;
+	u32 end = s->best->nr_steps, from;
 
-	while (end && s->tries < s->max) {
-		u32 from = end > n ? end - n : 0;
+	for (from = 0; s->forward && from < s->best->nr_steps && s->tries < s->max;
+	     from += kept ? 0 : n) {
+		u32 left = s->best->nr_steps - from;
 
+		kept = without(s, from, left < n ? left : n);
+		any |= kept;
+	}
+	while (!s->forward && end && s->tries < s->max) {
+		from = end > n ? end - n : 0;
 		if (from + 1 <= s->best->nr_steps && end <= s->best->nr_steps &&
 		    without(s, from, end - from))
 			any = true;
@@ -259,28 +266,45 @@ static bool drop_tuples(struct shrink *s, u32 n, u32 most)
 	return any;
 }
 
-u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct program *p), void *arg,
-		   u32 tries)
+/* Until nothing goes any more. */
+static void shrink(struct shrink *s)
 {
-	struct shrink s = {.best = p, .fails = fails, .arg = arg, .max = tries};
 	u32 before, i;
 	bool again;
 
 	do {
-		before = p->nr_steps;
-		drop_steps(&s);
-		merge_vcpus(&s);
-		shrink_by_maps(&s);
-		drop_steps(&s);
-		shrink_by_addresses(&s);
-		shrink_by_parts(&s);
-		for (i = 0; i < p->nr_steps; i++)
-			simplify_step(&s, i);
-		simplify_header(&s);
-		drop_steps(&s);
-		again = drop_tuples(&s, 2, MAX_PAIRS);
-		if (!again && p->nr_steps == before)
-			again = drop_tuples(&s, 3, MAX_TRIPLES);
-	} while ((again || p->nr_steps < before) && s.tries < s.max);
+		before = s->best->nr_steps;
+		drop_steps(s);
+		merge_vcpus(s);
+		shrink_by_maps(s);
+		drop_steps(s);
+		shrink_by_addresses(s);
+		shrink_by_parts(s);
+		for (i = 0; i < s->best->nr_steps; i++)
+			simplify_step(s, i);
+		simplify_header(s);
+		drop_steps(s);
+		again = drop_tuples(s, 2, MAX_PAIRS);
+		if (!again && s->best->nr_steps == before)
+			again = drop_tuples(s, 3, MAX_TRIPLES);
+	} while ((again || s->best->nr_steps < before) && s->tries < s->max);
+}
+
+u32 program_shrink(struct program *p, bool (*fails)(void *arg, const struct program *p), void *arg,
+		   u32 tries)
+{
+	struct program other = {0};
+	struct shrink s = {.best = p, .fails = fails, .arg = arg, .max = tries};
+
+	program_copy(&other, p);
+	shrink(&s);
+	if (p->nr_steps > SHORT) {
+		s.best = &other;
+		s.forward = true;
+		shrink(&s);
+		if (other.nr_steps < p->nr_steps)
+			program_copy(p, &other);
+	}
+	program_free(&other);
 	return s.tries;
 }

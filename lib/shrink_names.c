@@ -69,14 +69,14 @@ static void map_for_set(struct shrink *s, u32 i)
 }
 
 /* A link to a table is left out when the table is one that a map would put there. */
-static bool drop_link(struct shrink *s, u32 i)
+static void drop_link(struct shrink *s, u32 i)
 {
 	struct program p = {0};
 	const struct step link = s->best->steps[i];
 	bool kept = false;
 
 	if (link.kind != STEP_SET || link.entry.target != TARGET_TABLE)
-		return false;
+		return;
 	for (int level = 0; level + 1 < s->best->mode->levels && !kept; level++) {
 		program_copy(&p, s->best);
 		swap_tables(&p, link.entry.number, PROGRAM_ROOTS + level);
@@ -84,7 +84,6 @@ static bool drop_link(struct shrink *s, u32 i)
 		kept = shrink_attempt(s, &p);
 	}
 	program_free(&p);
-	return kept;
 }
 
 /* A store to some address that is a table's becomes one to the table. */
@@ -118,20 +117,18 @@ static void first_root(struct shrink *s)
 }
 
 /* A root is loaded that might as well be the first. */
-static bool drop_load(struct shrink *s, u32 i)
+static void drop_load(struct shrink *s, u32 i)
 {
 	struct program p = {0};
 	const struct step load = s->best->steps[i];
-	bool kept;
 
 	if (load.kind != STEP_CR3 || !load.number)
-		return false;
+		return;
 	program_copy(&p, s->best);
 	swap_roots(&p, 0, load.number);
 	shrink_drop(&p, i, 1);
-	kept = shrink_attempt(s, &p);
+	shrink_attempt(s, &p);
 	program_free(&p);
-	return kept;
 }
 
 void shrink_by_maps(struct shrink *s)
@@ -140,7 +137,6 @@ void shrink_by_maps(struct shrink *s)
 
 	for (i = 0; i < s->best->nr_steps && s->best->nr_steps <= MAX_ALIKE; i++)
 		set_for_store(s, i);
-
 	for (i = s->best->nr_steps; i-- > 0;)
 		drop_load(s, i);
 	first_root(s);
@@ -177,7 +173,7 @@ static u32 run_length(const struct program *p, u32 i)
 }
 
 /* Reads side by side, which one step makes at each index of some level. */
-static bool fold_reads(struct shrink *s, u32 i, u32 n)
+static void fold_reads(struct shrink *s, u32 i, u32 n)
 {
 	struct program p = {0};
 	bool kept = false;
@@ -191,16 +187,14 @@ static bool fold_reads(struct shrink *s, u32 i, u32 n)
 		kept = shrink_attempt(s, &p);
 	}
 	program_free(&p);
-	return kept;
 }
 
 /* Of some maps the first is kept; the others' entries are filled into the last table that it makes. */
-static bool fold_maps(struct shrink *s, u32 i, u32 n)
+static void fold_maps(struct shrink *s, u32 i, u32 n)
 {
 	int bottom = s->best->mode->levels - 1;
 	struct program p = {0};
 	struct step *fill;
-	bool kept;
 
 	program_copy(&p, s->best);
 	fill = &p.steps[i + 1];
@@ -210,9 +204,8 @@ static bool fold_maps(struct shrink *s, u32 i, u32 n)
 	fill->entry = p.steps[i].entry;
 	memset(fill->path, 0, sizeof(fill->path));
 	shrink_drop(&p, i + 2, n - 2);
-	kept = shrink_attempt(s, &p);
+	shrink_attempt(s, &p);
 	program_free(&p);
-	return kept;
 }
 
 void shrink_by_parts(struct shrink *s)

@@ -13,6 +13,7 @@ struct shrink {
 	bool (*fails)(void *arg, const struct program *p);
 	void *arg;
 	u32 tries, max;
+	bool forward; /* what comes first is dropped first */
 };
 
 /* Takes @p over as the best one if it still fails, a race perhaps in another order. */

@@ -33,8 +33,9 @@ void choose_program(const struct options *o, u64 seed, struct program *p);
 
 enum trial_end {
 	TRIAL_OK,
-	TRIAL_WRONG,   /* an outcome that is not allowed */
-	TRIAL_DIED,    /* the process ended, by a signal or by a failure of the harness */
+	TRIAL_WRONG, /* an outcome that is not allowed */
+	TRIAL_DIED,  /* the process ended, by a signal … */
+	TRIAL_FAILED, /* … or by a failure of the harness: a vCPU that does not come back, most of all */
 	TRIAL_SKIPPED, /* there is no such engine or mode here */
 };
 

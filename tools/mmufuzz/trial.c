@@ -75,7 +75,7 @@ static void try_program(const struct program *p, const struct model_options *o, 
 		t->end = TRIAL_SKIPPED;
 		last_words(said, t, status);
 	} else if (status) {
-		t->end = TRIAL_DIED;
+		t->end = WIFSIGNALED(status) ? TRIAL_DIED : TRIAL_FAILED;
 		last_words(said, t, status);
 	}
 	close(said);
@@ -91,6 +91,7 @@ struct shrinking {
 	enum trial_end end;
 	double said; /* when progress was told last */
 	double until;
+	bool impatient; /* with what does not come back */
 };
 
 static bool fails_alike(void *arg, const struct program *p)
@@ -104,15 +105,19 @@ static bool fails_alike(void *arg, const struct program *p)
 		s->said = seconds_now();
 		say_progress("shrinking, at %u steps", p->nr_steps);
 	}
-	try_program(p, &(struct model_options){.impatient = true}, &t);
+	try_program(p, &(struct model_options){.impatient = s->impatient}, &t);
 	return t.end == s->end;
 }
 
 u32 trial_shrink(struct program *p, enum trial_end end, const struct options *o)
 {
-	struct shrinking s = {
-		.end = end, .said = seconds_now(), .until = seconds_now() + o->shrink_seconds};
+	struct shrinking s = {.end = end,
+			      .said = seconds_now(),
+			      .until = seconds_now() + o->shrink_seconds,
+			      .impatient = end == TRIAL_FAILED};
+	struct program whole = {0};
 	struct trial t;
+	u32 tries;
 
 	/* Nothing after the step that showed it is needed. */
 	trial_run(p, false, &t);
@@ -125,7 +130,19 @@ u32 trial_shrink(struct program *p, enum trial_end end, const struct options *o)
 			program_copy(p, &cut);
 		program_free(&cut);
 	}
-	return program_shrink(p, fails_alike, &s, o->tries);
+	program_copy(&whole, p);
+	tries = program_shrink(p, fails_alike, &s, o->tries);
+	/* On a busy machine what is slow may have been taken for what does not come back. */
+	if (s.impatient) {
+		trial_run(p, false, &t);
+		s.impatient = false;
+		if (t.end != end) {
+			program_copy(p, &whole);
+			tries += program_shrink(p, fails_alike, &s, o->tries);
+		}
+	}
+	program_free(&whole);
+	return tries;
 }
 
 bool write_program(const char *path, const struct program *p, const char *text)

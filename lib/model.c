@@ -63,6 +63,8 @@ enum where model_where(struct model *m, gpa_t gpa, struct frame **frame)
 		*frame = &m->frame[PROGRAM_TABLES + PROGRAM_FRAMES + (gpa - RO_GPA) / SZ_4K];
 		return WHERE_FRAME;
 	}
+	if (m->annex && gpa >= ANNEX_GPA && gpa - ANNEX_GPA < MEM_SIZE)
+		return WHERE_UNKNOWN;
 	/* What processors and hypervisors have below 4 GiB: APICs, a TSS. */
 	if (gpa >= 0xfec00000 && gpa < BIT(32))
 		return WHERE_UNKNOWN;

@@ -188,6 +188,10 @@ bool model_alone_step(struct model *m, const struct step *s)
 		return flood_step(m, s);
 	case STEP_IDLE:
 		return idle_step(m, s);
+	case STEP_STREW:
+		return model_strew_step(m, s);
+	case STEP_CROWD:
+		return model_crowd_step(m, s);
 	default:
 		return model_smm_step(m, s);
 	}

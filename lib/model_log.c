@@ -181,6 +181,8 @@ static u32 collect_ring(struct model *m)
 
 			if (f)
 				f->in_ring = true;
+			if (e[k].slot == ANNEX_SLOT && e[k].page < 64 * ARRAY_LEN(m->annex_seen))
+				m->annex_seen[e[k].page / 64] |= 1ull << e[k].page % 64;
 		}
 		all += n;
 	}
@@ -224,6 +226,11 @@ static void take_ring(struct model *m, bool clear)
 	model_forget_dirty(m, true);
 	for (u32 i = 0; i < PROGRAM_TABLES + PROGRAM_FRAMES; i++)
 		m->frame[i].reached = false;
+}
+
+void model_take_ring(struct model *m)
+{
+	take_ring(m, true);
 }
 
 /* --- steps --------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the parts of the model share: model_setup.c (a VM for a program), model.c (memory and batches), model_take.c,
- * model_step.c, model_cross.c, model_state.c, model_alone.c and model_smm.c (the guest's steps), model_host.c and
- * model_log.c (the host's), model_race.c (those of all together).
+ * model_step.c, model_cross.c, model_state.c, model_alone.c, model_annex.c and model_smm.c (the guest's steps),
+ * model_host.c and model_log.c (the host's), model_race.c (those of all together).
  */
 #ifndef LIB_MODEL_PRIV_H
 #define LIB_MODEL_PRIV_H
@@ -22,6 +22,8 @@
 #define AWAY_GPA     (2048 * MiB)
 #define HOLE_GPA     (1024 * MiB + 64 * MiB)
 #define RO_GPA	     (1024 * MiB + 128 * MiB)
+#define ANNEX_GPA    (5120ul * MiB)
+#define ANNEX_SLOT   4
 #define ALIAS_GPA    (3072ul * MiB)
 #define MEM_SIZE     (16 * MiB)
 #define MAX_TOUCHED  64
@@ -120,12 +122,14 @@ struct model {
 	bool slot_there, logging, log_tables;
 	bool large_seen; /* an entry that CR4.PSE matters to was on some way */
 	enum log_kind log;
-	struct memslot *alias;	/* over the data's memory; NULL: never was there */
-	u32 alias_kind;		/* STEP_ALIAS's number; 0: is not there */
-	struct memslot *smm[2]; /* what SMM sees of tables and data; NULL: no SMI yet */
-	bool smm_stored;	/* to a table, at least once */
-	bool kernel, shadow;	/* the engine: /dev/kvm; the shadow MMU */
-	bool machine;		/* no hypervisor: holes are nobody's, all memory can be written */
+	struct memslot *alias;	   /* over the data's memory; NULL: never was there */
+	u32 alias_kind;		   /* STEP_ALIAS's number; 0: is not there */
+	struct memslot *annex;	   /* model_annex.c; NULL: not yet */
+	u64 annex_seen[1024 / 64]; /* pages of it in rings */
+	struct memslot *smm[2];	   /* what SMM sees of tables and data; NULL: no SMI yet */
+	bool smm_stored;	   /* to a table, at least once */
+	bool kernel, shadow;	   /* the engine: /dev/kvm; the shadow MMU */
+	bool machine; /* no hypervisor: holes are nobody's, all memory can be written */
 	u32 index[PROGRAM_INDICES]; /* of the entries that programs use */
 	u32 width;		    /* of an access to a cell */
 	u64 root[PROGRAM_ROOTS], pdpte[PROGRAM_ROOTS][4];
@@ -211,6 +215,11 @@ bool model_renewed_mmio(struct model *m, gpa_t gpa);
 bool model_hidden_store(const struct model *m, const struct frame *f, u32 kind, gpa_t gpa);
 /* Steps that are alone in their batch; of them those in SMM. */
 bool model_alone_step(struct model *m, const struct step *s);
+/* Of those, the ones in a memslot of their own, which judge themselves. */
+bool model_strew_step(struct model *m, const struct step *s);
+bool model_crowd_step(struct model *m, const struct step *s);
+/* Takes the rings as they are, judges and resets them. */
+void model_take_ring(struct model *m);
 bool model_smm_step(struct model *m, const struct step *s);
 /* What an access of @s's ring to @gva may come to; 0: no manual tells. */
 u32 model_judge(struct model *m, const struct step *s, gva_t gva, enum oracle_kind kind,

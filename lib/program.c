@@ -38,6 +38,8 @@ const struct step_format step_formats[STEP_KINDS] = {
 	[STEP_LOST_ROOT] = {"lost-root", "N", 3},
 	[STEP_FLOOD] = {"flood", "P", 0},
 	[STEP_IDLE] = {"idle", "PA", 0},
+	[STEP_STREW] = {"strew", "V", 0},
+	[STEP_CROWD] = {"crowd", "V", 0},
 	[STEP_FILL] = {"fill", "LE", 0},
 	[STEP_FAN] = {"fan", "LE", 0},
 	[STEP_SPREAD] = {"spread", "LE", 0},
@@ -144,7 +146,7 @@ bool step_is_access(const struct step *s)
 
 bool step_is_alone(const struct step *s)
 {
-	return s->kind >= STEP_SMM_SET && s->kind <= STEP_IDLE;
+	return s->kind >= STEP_SMM_SET && s->kind <= STEP_CROWD;
 }
 
 /* Appends to a text that may be full. */

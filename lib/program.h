@@ -103,6 +103,8 @@ enum step_kind {
 	STEP_LOST_ROOT, /* a root where no memory is, and back */
 	STEP_FLOOD,	/* a directory in use is written again and again */
 	STEP_IDLE,	/* a page in use becomes idle, and is used again */
+	STEP_STREW,	/* pages of a slot of their own are written under its log */
+	STEP_CROWD,	/* a page of it is mapped a thousand times, and discarded */
 	/* many steps each: step_part() */
 	STEP_FILL,     /* a table's entries from one on: consecutive targets */
 	STEP_FAN,      /* a table's entries from one on: one target, other rights for each */

@@ -254,6 +254,15 @@ static void watch(struct gen *g)
 	put(g, kind, path, 0);
 }
 
+/* Many pages, and many mappings, that have no names. The latter are dear. */
+static void annex(struct gen *g)
+{
+	if (gen_chance(g, 93))
+		put(g, STEP_STREW, NULL, 0)->value = gen_below(g, 0x10000);
+	else
+		put(g, STEP_CROWD, NULL, 0)->value = gen_below(g, 4);
+}
+
 void gen_special(struct gen *g)
 {
 	u32 dice = gen_below(g, 100);
@@ -272,6 +281,8 @@ void gen_special(struct gen *g)
 		read_descriptor(g);
 	else if (dice >= 90 && dice < 92)
 		rom_table(g);
-	else if (dice >= 92 && g->o->host)
+	else if (dice >= 92 && dice < 97 && g->o->host)
 		watch(g);
+	else if (dice >= 97 && g->o->host && g->p->mode->long_mode)
+		annex(g);
 }

@@ -215,7 +215,13 @@ bool model_host_step(struct model *m, const struct step *s)
 	case STEP_ZERO_BLOCK:
 		return zero_step(m, s->number % PROGRAM_BLOCKS * 4, 4, block, size);
 	case STEP_PROTECT:
-		memory_mprotect(mem, block, size, PROT_READ);
+		/*
+		 * A store that comes between is EFAULT from KVM_RUN, as it should be: then the mapping changes otherwise,
+		 * which its users are told of as well.
+		 */
+		memory_mprotect(mem, block, size,
+				m->together && m->kernel ? PROT_READ | PROT_WRITE | PROT_EXEC
+							 : PROT_READ);
 		memory_mprotect(mem, block, size, PROT_READ | PROT_WRITE);
 		return true;
 	case STEP_NR_PAGES:

@@ -134,11 +134,10 @@ static void add_operation(struct model *m, struct race *r, u32 i)
 				       .size = m->m->pte_size,
 				       .addr = f->gpa + cell_offset(m, c - f->cell),
 				       .value = model_entry(m, &s->entry)};
+	} else if (s->kind == STEP_INVLPG) {
+		op = (struct agent_op){.kind = AGENT_INVLPG, .addr = model_address(m, s)};
 	} else {
 		op = model_race_op(m, s, &value);
-		if (s->kind == STEP_INVLPG)
-			op = (struct agent_op){.kind = AGENT_INVLPG,
-					       .addr = op.addr - op.addr % SZ_4K};
 	}
 	if (s->kind == STEP_WRITE)
 		r->value[r->nr_values++] = value;

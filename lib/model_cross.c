@@ -59,7 +59,7 @@ bool model_crossing_step(struct model *m, const struct step *s)
 	 * An emulator has made the first half when it translates the second one: on the kernel that stays where the second
 	 * page faults (docs/fuzzing.md), and it may change the second page's way.
 	 */
-	if (write && m->shadow &&
+	if (write && m->emulates &&
 	    (second[0].verdict != ORACLE_OK ? m->kernel : is_touched(m, first)))
 		return false;
 	for (i = 0; i < a; i++)

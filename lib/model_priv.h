@@ -153,8 +153,9 @@ struct model {
 	/* quirks.h, asked once: an answer takes a look at the environment and at parameters */
 	bool rsvd_without_p, rmw_reads_first, invlpg_keeps_code;
 	bool speculates; /* the in-tree processor with parameter seed */
-	bool together;	 /* the host's steps are taken while vCPUs run */
-	bool raced;	 /* some were */
+	bool emulates; /* stores are made by an emulator: some by shadow paging, all by a partial KVM */
+	bool together; /* the host's steps are taken while vCPUs run */
+	bool raced;    /* some were */
 	struct {
 		struct frame *frame;
 		u8 cell;

@@ -8,6 +8,7 @@
 
 #include "engine.h"
 #include "model_priv.h"
+#include "probe.h"
 #include "quirks.h"
 #include "test.h"
 
@@ -187,6 +188,7 @@ void model_set_up(struct model *m)
 	m->machine = engine()->machine;
 	m->speculates = engine_param("seed", seed, sizeof(seed)) && strcmp(seed, "0");
 	m->shadow = mmu_kind() == MMU_SHADOW;
+	m->emulates = m->shadow || kvm_is_partial();
 	m->rsvd_without_p = quirk_rsvd_without_p();
 	m->rmw_reads_first = quirk_rmw_reads_first();
 	m->invlpg_keeps_code = quirk_invlpg_keeps_code();
